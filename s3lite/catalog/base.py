@@ -1,0 +1,281 @@
+"""The catalog's protocol: the index of everything, in transactions.
+
+`tests/contract/test_catalog.py` runs on every implementation. ``None`` is absence; nothing here
+raises `S3Error`. Keys are ``str`` at this border and UTF-8 bytes in the index, so that listing order
+is byte order. Bounds of range scans are bytes: ``lower`` inclusive, ``upper`` exclusive or None.
+
+Blobs are counted: a version, segment or part that names a blob holds one reference. Whatever drops
+the last reference puts the blob into ``garbage`` in the same transaction; the sweeper removes the
+bytes after a grace period (`due_garbage`, `forget_garbage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from s3lite.model import (
+    AccessKey,
+    Account,
+    Acl,
+    BlobId,
+    Bucket,
+    Checksum,
+    Completion,
+    ListedObject,
+    ListedVersion,
+    ObjectHead,
+    ObjectVersion,
+    Part,
+    Segment,
+    Stored,
+    Upload,
+)
+
+T = TypeVar("T")
+
+
+class CatalogBusyError(Exception):
+    """The index could not be had in time; the request may be repeated."""
+
+
+class ReadTx(Protocol):
+    """Questions. Each call is one statement; a page is one call, so no read stays open long."""
+
+    # -- accounts and keys
+    def account(self, account_id: str) -> Account | None: ...
+    def account_by_email(self, email: str) -> Account | None: ...
+    def accounts(self) -> list[Account]: ...
+    def access_key(self, access_key: str) -> AccessKey | None: ...
+    def access_keys(self, account_id: str | None = None) -> list[AccessKey]: ...
+
+    # -- buckets
+    def bucket(self, name: str) -> Bucket | None: ...
+    def buckets(
+        self, *, owner_id: str | None, prefix: str = "", after: str = "", limit: int | None = None
+    ) -> list[Bucket]:
+        """By name; ``owner_id`` None is every owner's."""
+
+    def bucket_is_empty(self, bucket_id: int) -> bool:
+        """No version and no delete marker. Open uploads do not count."""
+
+    def bucket_config(self, bucket_id: int, name: str) -> bytes | None:
+        """A configuration document by subresource name ("cors", "tagging" …)."""
+
+    # -- objects
+    def current_version(self, bucket_id: int, key: str) -> ObjectVersion | None:
+        """The latest version, delete markers included."""
+
+    def version(self, bucket_id: int, key: str, version_id: str) -> ObjectVersion | None: ...
+
+    def segments(self, row: int, *, after: int = 0, limit: int | None = None) -> list[Segment]:
+        """Parts of a multipart version, by part number, those greater than ``after``."""
+
+    def inline_data(self, blob: BlobId) -> bytes | None:
+        """The bytes of a blob that is kept in the index; None when it is in the blob store (or empty)."""
+
+    def list_objects(
+        self, bucket_id: int, *, lower: bytes, upper: bytes | None, limit: int
+    ) -> list[ListedObject]:
+        """Current versions that are no delete markers, by key. One covering range scan."""
+
+    def list_versions(
+        self,
+        bucket_id: int,
+        *,
+        lower: bytes,
+        upper: bytes | None,
+        after_row: int | None = None,
+        limit: int,
+    ) -> list[ListedVersion]:
+        """By key, newest first within a key. ``after_row``: of the key that equals ``lower``, only rows
+        below this one."""
+
+    # -- multipart
+    def upload(self, bucket_id: int, key: str, upload_id: str) -> Upload | None: ...
+    def list_uploads(
+        self,
+        bucket_id: int,
+        *,
+        lower: bytes,
+        upper: bytes | None,
+        after_row: int | None = None,
+        limit: int,
+    ) -> list[Upload]:
+        """By key, then oldest first. ``after_row``: of the key that equals ``lower``, only rows above this one."""
+
+    def expired_uploads(self, *, before_ms: int, limit: int) -> list[Upload]: ...
+    def part(self, upload_row: int, part_number: int) -> Part | None: ...
+    def parts(self, upload_row: int, *, after: int = 0, limit: int | None = None) -> list[Part]:
+        """By part number, those greater than ``after``."""
+
+    def completion(self, bucket_id: int, key: str, upload_id: str) -> Completion | None: ...
+
+    # -- upkeep
+    def due_garbage(self, *, before_ms: int, limit: int) -> list[BlobId]:
+        """Blobs without a reference since before then."""
+
+    def known_blobs(self, blobs: Sequence[BlobId]) -> set[BlobId]:
+        """Those of ``blobs`` that the index knows, garbage included."""
+
+    def stored_blobs(self, *, after: str = "", limit: int) -> list[tuple[BlobId, int, int, bool]]:
+        """Every blob row by id: id, size, references, kept inline. For `s3lite check`."""
+
+    def reference_faults(self, *, limit: int) -> list[str]:
+        """Human-readable contradictions inside the index (counts, missing rows); [] when it is sound."""
+
+    def counts(self) -> dict[str, int]:
+        """buckets, objects, versions, bytes, uploads, parts, blobs, inline, garbage."""
+
+    def setting(self, name: str) -> bytes | None:
+        """A value of the installation itself (signing keys …)."""
+
+
+class Tx(ReadTx, Protocol):
+    """Changes, inside `Catalog.write`. All of one ``write`` become visible and durable together."""
+
+    # -- accounts and keys
+    def put_account(self, account: Account) -> None: ...
+    def remove_account(self, account_id: str) -> bool:
+        """Also its keys. False when absent. The caller has made sure that it owns no bucket."""
+
+    def put_access_key(self, key: AccessKey) -> None: ...
+    def remove_access_key(self, access_key: str) -> bool: ...
+
+    # -- buckets
+    def create_bucket(
+        self, *, name: str, owner_id: str, region: str, acl: Acl, created_ms: int, object_lock: bool = False
+    ) -> Bucket | None:
+        """None when the name is taken."""
+
+    def delete_bucket(self, bucket_id: int) -> None:
+        """Also its configurations, completions and open uploads with their parts."""
+
+    def set_versioning(self, bucket_id: int, status: str) -> None: ...
+    def set_bucket_acl(self, bucket_id: int, acl: Acl) -> None: ...
+    def put_bucket_config(self, bucket_id: int, name: str, document: bytes) -> None: ...
+    def delete_bucket_config(self, bucket_id: int, name: str) -> bool: ...
+
+    # -- objects
+    def insert_version(
+        self,
+        *,
+        bucket_id: int,
+        key: str,
+        version_id: str,
+        size: int,
+        etag: str,
+        modified_ms: int,
+        owner_id: str,
+        head: ObjectHead,
+        acl: Acl,
+        is_delete_marker: bool = False,
+        checksum: Checksum | None = None,
+        stored: Stored | None = None,
+        copy_of: ObjectVersion | None = None,
+    ) -> ObjectVersion:
+        """Add a version and make it the latest of its key.
+
+        Its bytes are either new (``stored``: the blob gets its row and one reference) or those of
+        another version (``copy_of``: same blob or segments, references counted up), or none.
+        An existing version with the same id is not replaced: remove it first, in the same transaction.
+        """
+
+    def remove_version(self, version: ObjectVersion) -> None:
+        """Remove the row, drop its references; the newest remaining row of the key becomes the latest."""
+
+    def update_version(
+        self,
+        row: int,
+        *,
+        acl: Acl | None = None,
+        tags: tuple[tuple[str, str], ...] | None = None,
+    ) -> None: ...
+
+    # -- multipart
+    def create_upload(
+        self,
+        *,
+        upload_id: str,
+        bucket_id: int,
+        key: str,
+        owner_id: str,
+        initiator_id: str,
+        initiated_ms: int,
+        head: ObjectHead,
+        acl: Acl,
+        checksum_algorithm: str = "",
+        checksum_type: str = "",
+        callback: str = "",
+        callback_var: str = "",
+        callback_access_key: str = "",
+    ) -> Upload: ...
+
+    def put_part(self, upload_row: int, part: Part, *, stored: Stored | None) -> None:
+        """Store a part; one with that number is replaced and its blob released.
+
+        ``stored`` None: ``part.blob`` is already known and gets one more reference (copy by reference).
+        """
+
+    def complete_upload(
+        self,
+        upload: Upload,
+        *,
+        part_numbers: Sequence[int],
+        version_id: str,
+        etag: str,
+        modified_ms: int,
+        checksum: Checksum | None,
+    ) -> ObjectVersion:
+        """Turn the named parts (all present, ascending) into a version that is the latest of its key.
+
+        Their references pass to its segments, the other parts are released, the upload is gone. Bytes
+        are not touched, and the cost per part is one row.
+        """
+
+    def remove_upload(self, upload: Upload) -> None:
+        """Abort: the upload and its parts, blobs released."""
+
+    def put_completion(self, completion: Completion) -> None: ...
+    def set_completion_callback(self, upload_id: str, *, callback_id: str, state: str) -> None: ...
+    def forget_completions(self, *, before_ms: int) -> int: ...
+
+    # -- upkeep
+    def forget_garbage(self, blobs: Sequence[BlobId]) -> None:
+        """Their bytes are gone: drop the rows. Blobs that are referenced again are left alone."""
+
+    def put_setting(self, name: str, value: bytes) -> None: ...
+
+
+class Catalog(Protocol):
+    """An index. One object per process and data directory; safe to use from many threads.
+
+    Connections are opened at first use, never before a fork.
+    """
+
+    def read(self) -> AbstractContextManager[ReadTx]:
+        """Answer questions on a pooled connection, each statement by itself. Not a snapshot."""
+
+    def write(self, work: Callable[[Tx], T]) -> T:
+        """Run ``work`` in one transaction, durable on return (settings.durability).
+
+        Concurrent calls share a commit where the engine allows; ``work`` may therefore run on another
+        thread, must be quick, must not block or touch anything but ``tx``. An exception from it rolls
+        back its own changes only and is raised here. Raises CatalogBusyError when the index is locked
+        for too long, OSError when it cannot be written.
+        """
+
+    def lease(self, name: str, *, holder: str, ttl_s: float) -> bool:
+        """Take or renew a named lease; True while this holder has it. For the sweeper."""
+
+    def migrate(self) -> None:
+        """Bring the schema up to date, refusing one that is newer than this program."""
+
+    def quick_check(self) -> list[str]:
+        """The engine's own integrity check; [] when sound."""
+
+    def iter_versions(self) -> Iterator[ObjectVersion]:
+        """Every version, for `s3lite check --deep`; memory is constant."""
+
+    def close(self) -> None: ...

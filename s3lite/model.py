@@ -1,0 +1,293 @@
+"""The values that the parts of s3lite hand to one another. Frozen, without behaviour of their own.
+
+Times are milliseconds since the epoch (``*_ms``), sizes are bytes, ETags are without quotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, NewType
+
+BlobId = NewType("BlobId", str)
+"""Name of immutable bytes: 32 hex digits (`s3lite.ids.Ids.blob`)."""
+
+NULL_VERSION = "null"
+"""The version id of objects written while a bucket is unversioned or suspended."""
+
+
+# ---------------------------------------------------------------- who
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user: the canonical id that ACLs and listings show, and what is known of them."""
+
+    id: str
+    display_name: str
+    email: str = ""
+    is_root: bool = False
+    created_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """A credential of an account. ``secret_key`` is in clear here, encrypted at rest."""
+
+    access_key: str
+    secret_key: str
+    account: Account
+    enabled: bool = True
+    callback: str = "inline"  # off | policy-only | inline: what callbacks uploads by this key may carry
+    webhook_secret: str = ""  # whsec_…: signs callbacks of uploads by this key
+    created_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One line of an ACL. ``grantee`` is an account id, or a group's URI when ``is_group``."""
+
+    grantee: str
+    permission: str  # READ, WRITE, READ_ACP, WRITE_ACP, FULL_CONTROL
+    is_group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """Owner and grants of a bucket or an object version."""
+
+    owner_id: str
+    grants: tuple[Grant, ...] = ()
+
+
+# ---------------------------------------------------------------- buckets and objects
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket's row. ``versioning`` is "" (never enabled), "Enabled" or "Suspended"."""
+
+    id: int
+    name: str
+    owner_id: str
+    created_ms: int
+    region: str
+    acl: Acl
+    versioning: str = ""
+    object_lock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A stored checksum: ``algorithm`` as in the API (CRC32, CRC64NVME, SHA256 …), Base64 ``value``
+    (with ``-N`` when composite), ``type`` FULL_OBJECT or COMPOSITE."""
+
+    algorithm: str
+    value: str
+    type: str = "FULL_OBJECT"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """What an uploader says of an object beside its bytes; kept at CreateMultipartUpload, too."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)  # content-type, cache-control … (lower case)
+    metadata: Mapping[str, str] = field(default_factory=dict)  # x-amz-meta-*, names without the prefix
+    tags: tuple[tuple[str, str], ...] = ()
+    storage_class: str = "STANDARD"
+    website_redirect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes that are durable: a blob in the blob store, or ``data`` to be kept inline in the index.
+
+    ``id`` None stands for the empty object.
+    """
+
+    id: BlobId | None
+    size: int
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of an object, or a delete marker.
+
+    The bytes are in ``blob`` (one piece; None when empty), or, when ``part_count`` > 0 (multipart),
+    in the catalog's segments of ``row``.
+    """
+
+    row: int  # the catalog's id, rising with every commit
+    bucket_id: int
+    key: str
+    version_id: str
+    size: int
+    etag: str
+    modified_ms: int
+    owner_id: str
+    head: ObjectHead
+    acl: Acl
+    is_delete_marker: bool = False
+    is_latest: bool = True
+    blob: BlobId | None = None
+    part_count: int = 0
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One part of a multipart object, in order of ``part_number``; ``blob`` None when empty."""
+
+    part_number: int
+    size: int
+    blob: BlobId | None
+    etag: str
+    checksum: str = ""  # Base64, in the upload's algorithm
+
+
+class ListedObject(NamedTuple):
+    """A row of ListObjects: only what a covering index holds."""
+
+    key: str
+    size: int
+    etag: str
+    modified_ms: int
+    owner_id: str
+    storage_class: str
+    checksum_algorithm: str
+    checksum_type: str
+
+
+class ListedVersion(NamedTuple):
+    """A row of ListObjectVersions."""
+
+    row: int
+    key: str
+    version_id: str
+    is_latest: bool
+    is_delete_marker: bool
+    size: int
+    etag: str
+    modified_ms: int
+    owner_id: str
+    storage_class: str
+    checksum_algorithm: str
+    checksum_type: str
+
+
+# ---------------------------------------------------------------- multipart uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An open multipart upload. ``checksum_algorithm`` "" means none was asked for."""
+
+    row: int
+    upload_id: str
+    bucket_id: int
+    key: str
+    owner_id: str  # who will own the object
+    initiator_id: str
+    initiated_ms: int
+    head: ObjectHead
+    acl: Acl
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+    callback: str = ""  # as the client sent it (Base64), for CompleteMultipartUpload
+    callback_var: str = ""
+    callback_access_key: str = ""  # who asked for it
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An uploaded part of an open upload."""
+
+    part_number: int
+    size: int
+    etag: str
+    modified_ms: int
+    blob: BlobId | None
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What CompleteMultipartUpload answered, kept so that a repeat gets the same answer.
+
+    ``fingerprint`` identifies the part list; ``callback_state`` is "" (none), "pending", "ok" or
+    "failed", ``callback_id`` its webhook-id.
+    """
+
+    upload_id: str
+    bucket_id: int
+    key: str
+    fingerprint: str
+    etag: str
+    version_id: str
+    size: int
+    completed_ms: int
+    checksum: Checksum | None = None
+    callback_id: str = ""
+    callback_state: str = ""
+
+
+# ---------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request line names. ``bucket`` "" is the service, ``key`` "" the bucket itself."""
+
+    bucket: str
+    key: str
+    virtual_host: bool = False  # bucket taken from Host, so it is not in the path
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The head of a request as signatures need it: nothing decoded, nothing folded.
+
+    ``path`` is the path of the request line, mount prefix included, percent-encoding kept, without
+    query. ``query`` is what follows ``?``. Header names are lower case; values are as WSGI has them
+    (ISO 8859-1 text), outer white space removed.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    target: Target
+    query_items: Sequence[tuple[str, str]] = ()  # decoded, in order; a name without "=" has value ""
+    mount_prefix: str = ""  # SCRIPT_NAME, percent-encoding as in `path`
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who signed, and what the signature covers.
+
+    ``scheme``: anonymous, v2-header, v2-query, v2-form, v4-header, v4-query, v4-form.
+    ``signed_headers`` are lower-case names (V2: every x-amz-* and the positional headers).
+    """
+
+    scheme: str = "anonymous"
+    key: AccessKey | None = None
+    signed_headers: frozenset[str] = frozenset()
+
+    @property
+    def account(self) -> Account | None:
+        """The account, or None for anonymous."""
+        return self.key.account if self.key else None
+
+    @property
+    def account_id(self) -> str:
+        """The account's id, "" for anonymous."""
+        return self.key.account.id if self.key else ""
+
+    @property
+    def is_root(self) -> bool:
+        """True for the operator's account, which may do anything."""
+        return self.key is not None and self.key.account.is_root
+
+
+ANONYMOUS = Identity()

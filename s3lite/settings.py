@@ -1,0 +1,307 @@
+"""Settings: defaults < TOML file < environment, in one frozen object.
+
+Each field states its unit, default and help here and nowhere else; ``conf/s3lite.toml`` and
+docs/settings.md are checked against it by a test. A name in a section ``[callback]`` is
+``S3LITE_CALLBACK_NAME`` in the environment, a name outside sections ``S3LITE_NAME``. Unknown names
+and bad values stop the start with one message that lists them all.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+DEFAULT_FILE = Path(__file__).resolve().parent.parent / "conf" / "s3lite.toml"
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the message lists every fault."""
+
+
+def _setting(default: Any, help_text: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": help_text, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackSettings:
+    """Upload callbacks (docs/callbacks.md)."""
+
+    allow: tuple[str, ...] = _setting(
+        (),
+        "targets inside private networks that callbacks may reach: host, CIDR, either with :port; *.name for subdomains",
+    )
+    allow_only: bool = _setting(False, "refuse every target that `allow` does not name")
+    deny_ports: tuple[int, ...] = _setting((), "ports that callbacks never use, beside the built-in list")
+    timeout_s: float = _setting(
+        5.0, "seconds for one URL, from name resolution to the last byte of the answer"
+    )
+    total_timeout_s: float = _setting(15.0, "seconds for all URLs of one callback")
+    max_inflight: int = _setting(64, "callbacks waiting for an answer at once, per worker; more fail at once")
+    max_reply_bytes: int = _setting(1 << 20, "bytes of an application's answer that are read")
+    default_reply: str = _setting(
+        "passthrough",
+        "reply when the request does not say: the application's answer, or S3's own",
+        ("passthrough", "standard"),
+    )
+    form_unlisted: str = _setting(
+        "refuse", "form fields callback and x:* that no policy condition names", ("refuse", "accept")
+    )
+    oss_signature: bool = _setting(True, "also sign as OSS does (RSA-MD5): compatibility, not security")
+    public_url: str = _setting(
+        "",
+        "base URL under which applications reach /.s3lite/ for public keys; empty: the uploader's endpoint",
+    )
+    proxy: str = _setting("", "HTTP proxy for callbacks, which then does the filtering of addresses")
+    ca_file: str = _setting("", "PEM file of private certificate authorities for https targets")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What a client can make large or many (docs/limits.md)."""
+
+    object_bytes: int = _setting(5 << 40, "largest object, assembled")
+    put_bytes: int = _setting(5 << 30, "largest single PUT, form upload, part or copy")
+    part_min_bytes: int = _setting(5 << 20, "smallest part but the last of a multipart upload")
+    parts: int = _setting(10_000, "parts of one multipart upload")
+    metadata_bytes: int = _setting(2048, "user metadata of an object: names and values together")
+    xml_bytes: int = _setting(2 << 20, "XML document in a request body")
+    form_fields: int = _setting(128, "fields of an upload form before the file")
+    form_field_bytes: int = _setting(20 << 10, "one field of an upload form")
+    form_fields_bytes: int = _setting(64 << 10, "all fields of an upload form before the file")
+    buckets_per_account: int = _setting(1000, "buckets that one account may own; 0: no limit")
+    delete_keys: int = _setting(1000, "keys of one DeleteObjects request")
+    list_keys: int = _setting(1000, "entries of one page of a listing")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """How bytes are kept."""
+
+    inline_bytes: int = _setting(
+        32 << 10, "objects up to this size live in the index instead of a file of their own"
+    )
+    buffer_bytes: int = _setting(512 << 10, "size of one buffer of a body on its way to disk")
+    garbage_grace_s: float = _setting(
+        3600.0, "seconds that released bytes are kept for readers that have begun"
+    )
+    allow_network_fs: bool = _setting(False, "accept a data directory on NFS, CIFS or FUSE")
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSettings:
+    """The upkeep thread."""
+
+    enabled: bool = _setting(True, "run upkeep inside the server; off: run `s3lite sweep` by hand")
+    interval_s: float = _setting(60.0, "seconds between two runs")
+    upload_expiry_s: float = _setting(
+        7 * 86400.0, "seconds after which an untouched multipart upload is aborted; 0: never"
+    )
+    orphan_age_s: float = _setting(
+        3600.0, "seconds after which bytes that the index does not know are removed"
+    )
+    completion_ttl_s: float = _setting(
+        86400.0, "seconds that a repeated CompleteMultipartUpload gets the same answer"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleSettings:
+    """Lifecycle rules."""
+
+    day_seconds: int = _setting(86400, "length of a day in lifecycle rules; shorter for tests")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The edge."""
+
+    clock_skew_s: float = _setting(900.0, "how far a signed request's time may be off")
+    strict_region: bool = _setting(False, "refuse V4 signatures made for another region")
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "addresses or CIDRs whose X-Forwarded-For and X-Forwarded-Host are believed"
+    )
+    endpoint_aliases: tuple[str, ...] = _setting(
+        (), "other host[:port] names under which clients may have signed, behind proxies that rewrite Host"
+    )
+    access_log: bool = _setting(True, "one JSON line per request on standard error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. `load` makes one; `create_app` takes one."""
+
+    bind: str = _setting("127.0.0.1:8000", "address and port that `make serve` listens on")
+    data_dir: str = _setting("./data", "directory of the embedded storage and of generated keys")
+    access_key: str = _setting("", "root access key; empty: generated at first start")
+    secret_key: str = _setting("", "root secret key; empty: generated at first start")
+    region: str = _setting("us-east-1", "name of the region that this server is")
+    domains: tuple[str, ...] = _setting((), "base domains for virtual-host addressing (BUCKET.domain)")
+    buckets: tuple[str, ...] = _setting((), "buckets of the root account, made at start when missing")
+    database_url: str = _setting("", "index; empty: sqlite:///DATA_DIR/index.db")
+    blobs_url: str = _setting("", "bytes; empty: file:///DATA_DIR")
+    durability: str = _setting(
+        "full",
+        "full: an acknowledged upload survives a power cut; relaxed: it survives a crash of the server",
+        ("full", "relaxed"),
+    )
+    workers: int = _setting(0, "gunicorn worker processes; 0: one per core, at most 8")
+    threads: int = _setting(32, "threads of each worker: requests in progress at once")
+    callback: CallbackSettings = field(default_factory=CallbackSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    sweep: SweepSettings = field(default_factory=SweepSettings)
+    lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+
+    @property
+    def index_url(self) -> str:
+        """`database_url` with its default filled in."""
+        return self.database_url or f"sqlite:///{Path(self.data_dir).resolve()}/index.db"
+
+    @property
+    def bytes_url(self) -> str:
+        """`blobs_url` with its default filled in."""
+        return self.blobs_url or f"file://{Path(self.data_dir).resolve()}"
+
+
+def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the file (``path``, else ``S3LITE_CONFIG``, else ``conf/s3lite.toml`` if there) and the environment.
+
+    Raises SettingsError with every fault in one message.
+    """
+    env = os.environ if environ is None else environ
+    faults: list[str] = []
+    chosen = path or env.get("S3LITE_CONFIG") or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    document: dict[str, Any] = {}
+    if chosen is not None:
+        try:
+            document = tomllib.loads(Path(chosen).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            faults.append(f"{chosen}: {error}")
+    variables = {
+        name: value for name, value in env.items() if name.startswith("S3LITE_") and name != "S3LITE_CONFIG"
+    }
+    settings = _build(Settings, document, variables, "", "S3LITE_", faults)
+    faults += [f"{name}: no such setting" for name in variables]
+    if not faults:
+        faults += _contradictions(settings)
+    if faults:
+        raise SettingsError("s3lite cannot start with these settings:\n  " + "\n  ".join(faults))
+    return settings
+
+
+def _build(
+    kind: type[T],
+    document: dict[str, Any],
+    variables: dict[str, str],
+    section: str,
+    env_prefix: str,
+    faults: list[str],
+) -> T:
+    """Fill one dataclass from its TOML table and its environment variables, taking those out of ``variables``."""
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for item in fields(kind):  # type: ignore[arg-type]  # every T here is a dataclass
+        hint = hints[item.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            table = document.pop(item.name, {})
+            if not isinstance(table, dict):
+                faults.append(f"{item.name}: is a section, not a value")
+                table = {}
+            values[item.name] = _build(
+                hint, dict(table), variables, f"{item.name}.", f"{env_prefix}{item.name.upper()}_", faults
+            )
+            continue
+        name, raw = f"{section}{item.name}", document.pop(item.name, None)
+        variable = f"{env_prefix}{item.name.upper()}"
+        if variable in variables:
+            name, raw = variable, variables.pop(variable)
+        if raw is None:
+            continue
+        try:
+            value = _convert(raw, hint)
+            choices = item.metadata.get("choices")
+            if choices and value not in choices:
+                raise ValueError(f"must be one of {', '.join(choices)}")
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError("must not be negative")
+            values[item.name] = value
+        except ValueError as error:
+            faults.append(f"{name} = {raw!r}: {error}")
+    faults += [f"{section}{name}: no such setting" for name in document]
+    return kind(**values)
+
+
+def _convert(raw: Any, hint: Any) -> Any:
+    """A TOML value or an environment string as the field's type. Raises ValueError."""
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...] or tuple[int, ...]
+        entries = [part.strip() for part in raw.split(",")] if isinstance(raw, str) else raw
+        if not isinstance(entries, list):
+            raise ValueError("must be a list")
+        member = hint.__args__[0]
+        return tuple(_convert(entry, member) for entry in entries if entry != "")
+    if hint is bool:
+        if isinstance(raw, bool):
+            return raw
+        words = {
+            "true": True,
+            "1": True,
+            "yes": True,
+            "on": True,
+            "false": False,
+            "0": False,
+            "no": False,
+            "off": False,
+        }
+        if isinstance(raw, str) and raw.lower() in words:
+            return words[raw.lower()]
+        raise ValueError("must be true or false")
+    if hint is str:
+        if not isinstance(raw, str):
+            raise ValueError("must be a string")
+        return raw
+    if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+        raise ValueError("must be a number")
+    try:
+        return hint(raw)
+    except ValueError:
+        raise ValueError("must be a number") from None
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """Faults that show only when several settings are seen together."""
+    faults = []
+    if bool(settings.access_key) != bool(settings.secret_key):
+        faults.append("access_key and secret_key must be given together")
+    host, _, port = settings.bind.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        faults.append(f"bind = {settings.bind!r}: must be ADDRESS:PORT")
+    elif not is_loopback(host) and not settings.access_key:
+        faults.append(
+            f"bind = {settings.bind!r}: reachable from other machines, so choose a credential: "
+            "set S3LITE_ACCESS_KEY and S3LITE_SECRET_KEY"
+        )
+    if settings.storage.inline_bytes > settings.storage.buffer_bytes:
+        faults.append("storage.inline_bytes must not exceed storage.buffer_bytes")
+    if settings.storage.buffer_bytes < 4096:
+        faults.append("storage.buffer_bytes must be at least 4096")
+    return faults
+
+
+def is_loopback(host: str) -> bool:
+    """True for ``localhost`` and loopback addresses (IPv6 with or without brackets)."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -215,8 +215,9 @@ class Part:
 class Completion:
     """What CompleteMultipartUpload answered, kept so that a repeat gets the same answer.
 
-    ``fingerprint`` identifies the part list; ``callback_state`` is "" (none), "pending", "ok" or
-    "failed", ``callback_id`` its webhook-id.
+    ``fingerprint`` identifies the part list. ``callback`` and ``callback_var`` are what was asked for
+    (Base64), by ``callback_access_key``; ``callback_state`` is "" (none), "pending", "ok" or "failed",
+    ``callback_id`` its webhook-id, ``callback_reply`` the application's answer once it is "ok".
     """
 
     upload_id: str
@@ -228,8 +229,13 @@ class Completion:
     size: int
     completed_ms: int
     checksum: Checksum | None = None
+    callback: str = ""
+    callback_var: str = ""
+    callback_access_key: str = ""
     callback_id: str = ""
     callback_state: str = ""
+    callback_reply: bytes = b""
+    callback_reply_type: str = ""
 
 
 # ---------------------------------------------------------------- requests

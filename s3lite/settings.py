@@ -132,6 +132,11 @@ class HttpSettings:
     endpoint_aliases: tuple[str, ...] = _setting(
         (), "other host[:port] names under which clients may have signed, behind proxies that rewrite Host"
     )
+    drain_bytes: int = _setting(
+        8 << 20,
+        "bytes of a refused upload that are read so that the client sees the answer instead of a reset",
+    )
+    idle_timeout_s: float = _setting(60.0, "seconds that a connection may neither send nor take a byte")
     access_log: bool = _setting(True, "one JSON line per request on standard error")
 
 

@@ -35,13 +35,10 @@ def parse_http_date(text: str) -> float | None:
     """Seconds since the epoch of an HTTP or RFC 2822 date; None when it is not one."""
     try:
         parsed = parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
-        return None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    try:
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
         return parsed.timestamp()
-    except (OverflowError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
 

@@ -116,6 +116,9 @@ class ReadTx(Protocol):
     def due_garbage(self, *, before_ms: int, limit: int) -> list[BlobId]:
         """Blobs without a reference since before then."""
 
+    def is_referenced(self, blob: BlobId) -> bool:
+        """True while some version, segment or part holds the blob."""
+
     def known_blobs(self, blobs: Sequence[BlobId]) -> set[BlobId]:
         """Those of ``blobs`` that the index knows, garbage included."""
 
@@ -133,7 +136,11 @@ class ReadTx(Protocol):
 
 
 class Tx(ReadTx, Protocol):
-    """Changes, inside `Catalog.write`. All of one ``write`` become visible and durable together."""
+    """Changes, inside `Catalog.write`. All of one ``write`` become visible and durable together.
+
+    A source, part or blob to be referenced that is gone, or garbage already, is a LookupError; what the
+    index's constraints forbid (a repeated version id, a part of no upload) is a ValueError.
+    """
 
     # -- accounts and keys
     def put_account(self, account: Account) -> None: ...
@@ -238,7 +245,9 @@ class Tx(ReadTx, Protocol):
         """Abort: the upload and its parts, blobs released."""
 
     def put_completion(self, completion: Completion) -> None: ...
-    def set_completion_callback(self, upload_id: str, *, callback_id: str, state: str) -> None: ...
+    def set_completion_callback(
+        self, upload_id: str, *, state: str, reply: bytes = b"", reply_type: str = ""
+    ) -> None: ...
     def forget_completions(self, *, before_ms: int) -> int: ...
 
     # -- upkeep

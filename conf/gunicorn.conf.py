@@ -1,0 +1,62 @@
+"""How gunicorn runs s3lite; sizes come from s3lite's own settings. docs/tuning.md has the reasons."""
+
+import logging
+import os
+import sys
+
+from s3lite import bootstrap
+from s3lite.gunicorn_worker import Worker
+from s3lite.ids import Ids
+from s3lite.settings import SettingsError, load
+from s3lite.times import Clock
+
+try:
+    _settings = load()
+except SettingsError as error:
+    sys.exit(str(error))
+
+bind = _settings.bind
+workers = _settings.workers or min(os.cpu_count() or 1, 8)
+threads = _settings.threads
+worker_class = "s3lite.gunicorn_worker.Worker"
+Worker.idle_timeout_s = _settings.http.idle_timeout_s
+
+# A threaded worker's main loop answers for it, so an upload of hours is never taken for a hang.
+timeout = 60
+graceful_timeout = 60
+keepalive = 75  # longer than the 60 s that load balancers keep idle connections
+worker_connections = 1000
+backlog = 2048
+sendfile = True
+
+# Presigned URLs with a callback (two times 5,120 bytes of Base64, percent-encoded) in the query.
+limit_request_line = 32 << 10
+limit_request_fields = 200
+limit_request_field_size = 16 << 10
+# S3 metadata names may hold "_". gunicorn drops such headers because "-" and "_" fold together in
+# WSGI; here a name that occurs in both spellings is joined with a comma, and every header that
+# decides something refuses a joined value.
+header_map = "dangerous"
+
+accesslog = None  # s3lite writes one JSON line per request itself
+loglevel = "warning"
+
+
+def on_starting(_server):
+    """Set the storage up once, before workers race for it, and say how to reach the server."""
+    storage = bootstrap.prepare(_settings, clock=Clock(), ids=Ids())
+    storage.catalog.close()
+    storage.blobs.close()
+    lines = [f"s3lite listens on http://{_settings.bind}", f"  access key  {storage.root.access_key}"]
+    if storage.is_new:
+        lines.append(f"  secret key  {storage.root.secret_key}   (shown once)")
+    if not _settings.access_key:
+        lines.append(f"  kept in     {_settings.data_dir}/{bootstrap.CREDENTIALS_FILE}")
+    lines.append('  try it      see README.md, "Five minutes"')
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def post_worker_init(worker):
+    """Log to standard error, and start upkeep without waiting for a first request."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    worker.wsgi.start_upkeep()

@@ -1,0 +1,307 @@
+"""The WSGI application: one request from top to bottom.
+
+raw request line → target → dispatcher → authenticate → load bucket → authorise → handler → answer.
+Everything that can be refused is refused before the first byte of the body is read. `S3Error`
+becomes XML here and nowhere else; any other exception is logged with its traceback and answered
+InternalError without detail.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from s3lite import bootstrap, reserved
+from s3lite.auth.authenticate import Authenticated, Authenticator, Payload
+from s3lite.auth.authorize import OBJECT_ACTIONS, authorize
+from s3lite.blobs.base import BlobStore
+from s3lite.callback.send import CallbackSender
+from s3lite.catalog.base import Catalog, CatalogBusyError
+from s3lite.context import Context, Level, Route, Services
+from s3lite.core.store import Store
+from s3lite.core.sweep import Sweeper
+from s3lite.dispatch import Dispatcher
+from s3lite.errors import Code, S3Error
+from s3lite.ids import Ids
+from s3lite.model import ANONYMOUS, AccessKey, Bucket, Identity, ObjectVersion, RequestHead
+from s3lite.responses import Response, StartResponse, error
+from s3lite.routes import FORM_AUTHENTICATED, ROUTES
+from s3lite.settings import Settings, load
+from s3lite.target import Environ, request_head
+from s3lite.times import Clock
+from s3lite.wire.body import LengthSource
+
+log = logging.getLogger("s3lite")
+access_log = logging.getLogger("s3lite.access")
+
+Event = Mapping[str, Any]
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+) -> Application:
+    """A WSGI callable with its own storage; several can live in one process.
+
+    ``on_event`` is called in process, after each upload is stored and before its uploader is answered,
+    with the keys operation, bucket, key, size, etag, version_id, request_id and account_id; what it
+    raises is logged and changes nothing. Raises SettingsError.
+    """
+    return Application(settings or load(), on_event=on_event, clock=clock or Clock(), ids=ids or Ids())
+
+
+class Application:
+    """One instance of s3lite. Call it as WSGI; `close` it when done with it."""
+
+    def __init__(
+        self, settings: Settings, *, on_event: Callable[[Event], None] | None, clock: Clock, ids: Ids
+    ) -> None:
+        storage = bootstrap.prepare(settings, clock=clock, ids=ids)
+        self._catalog: Catalog = storage.catalog
+        self._blobs: BlobStore = storage.blobs
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._host_id = f"s3lite-{ids.request()}"
+        self._dispatcher = Dispatcher(ROUTES)
+        self._trusted = [ipaddress.ip_network(entry) for entry in settings.http.trusted_proxies]
+        self._sweeper: Sweeper | None = None
+        self._pid = 0
+        store = Store(self._catalog, self._blobs, clock, ids, settings)
+        self.services = Services(
+            settings=settings,
+            store=store,
+            authenticator=Authenticator(
+                lookup=self._access_key,
+                clock=clock,
+                region=settings.region,
+                strict_region=settings.http.strict_region,
+                clock_skew_s=settings.http.clock_skew_s,
+                endpoint_aliases=settings.http.endpoint_aliases,
+            ),
+            callbacks=CallbackSender(
+                settings.callback,
+                keys=storage.callback_keys,
+                clock=clock,
+                ids=ids,
+                own_listeners=bootstrap.own_listeners(settings),
+            ),
+            callback_keys=storage.callback_keys,
+            on_event=on_event,
+        )
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if self._pid != os.getpid():
+            self.start_upkeep()
+        started = self._clock.monotonic()
+        exchange = _Exchange(self._ids.request())
+        try:
+            response = self._answer(environ, exchange)
+        except S3Error as problem:
+            response = self._refuse(environ, exchange, problem)
+        except CatalogBusyError:
+            response = self._refuse(environ, exchange, S3Error(Code.SlowDown, headers={"Retry-After": "1"}))
+        except Exception:  # noqa: BLE001  # the one place: a client gets an S3 error whatever broke
+            log.exception("request %s failed", exchange.request_id)
+            response = self._refuse(environ, exchange, S3Error(Code.InternalError))
+        response.headers.append(("x-amz-request-id", exchange.request_id))
+        response.headers.append(("x-amz-id-2", self._host_id))
+        if self._settings.http.access_log:
+            self._log(environ, exchange, response, self._clock.monotonic() - started)
+        return response.start(environ["REQUEST_METHOD"], start_response)
+
+    def _answer(self, environ: Environ, exchange: _Exchange) -> Response:
+        head = exchange.head = request_head(environ, self._settings.domains)
+        if head.target.bucket == reserved.PREFIX and not head.target.virtual_host:
+            return reserved.answer(head, self.services)
+        params = dict(reversed(head.query_items))
+        route = exchange.route = self._dispatcher.match(head, params)
+        signed = self._authenticate(environ, head, route)
+        exchange.caller = signed.identity
+        if route.handler is None:
+            raise S3Error(
+                Code.NotImplemented,
+                f"{route.operation} is not implemented by this server.",
+                Operation=route.operation,
+            )
+        bucket = self._bucket(head, route)
+        version = self._version(head, route, bucket, params)
+        self._authorise(route, signed.identity, bucket, version)
+        ctx = exchange.ctx = Context(
+            environ=environ,
+            head=head,
+            route=route,
+            params=params,
+            caller=signed.identity,
+            payload=signed.payload,
+            bucket_row=bucket,
+            version=version,
+            request_id=exchange.request_id,
+            client_ip=self._client_ip(environ),
+            services=self.services,
+        )
+        response = route.handler(ctx)
+        exchange.caller = ctx.caller
+        return response
+
+    # ------------------------------------------------------------ the steps
+
+    def _authenticate(self, environ: Environ, head: RequestHead, route: Route) -> Authenticated:
+        if route.operation in FORM_AUTHENTICATED:
+            return Authenticated(ANONYMOUS, Payload("unsigned"))
+        hosts: Sequence[str] = ()
+        forwarded = head.headers.get("x-forwarded-host")
+        if forwarded and self._is_trusted(environ.get("REMOTE_ADDR", "")):
+            hosts = [name.strip() for name in forwarded.split(",")]
+        return self.services.authenticator.request(head, hosts=hosts)
+
+    def _bucket(self, head: RequestHead, route: Route) -> Bucket | None:
+        if route.level is Level.SERVICE or route.operation == "CreateBucket":
+            return None
+        with self._catalog.read() as tx:
+            bucket = tx.bucket(head.target.bucket)
+        if bucket is None:
+            raise S3Error(Code.NoSuchBucket, BucketName=head.target.bucket)
+        expected = head.headers.get("x-amz-expected-bucket-owner")
+        if expected and expected != bucket.owner_id:
+            raise S3Error(Code.AccessDenied, "The bucket is not owned by the expected account.")
+        return bucket
+
+    def _version(
+        self, head: RequestHead, route: Route, bucket: Bucket | None, params: Mapping[str, str]
+    ) -> ObjectVersion | None:
+        """The version that an operation on an existing object is about; its ACL may decide."""
+        if bucket is None or route.level is not Level.OBJECT or route.permission not in OBJECT_ACTIONS:
+            return None
+        version_id = params.get("versionId")
+        with self._catalog.read() as tx:
+            if version_id:
+                return tx.version(bucket.id, head.target.key, version_id)
+            return tx.current_version(bucket.id, head.target.key)
+
+    def _authorise(
+        self, route: Route, caller: Identity, bucket: Bucket | None, version: ObjectVersion | None
+    ) -> None:
+        """Raise AccessDenied unless the row's permission is given.
+
+        Of an object that is not there only those who may list learn so; others are denied alike.
+        """
+        if route.operation in FORM_AUTHENTICATED:
+            return
+        if bucket is not None and route.permission in OBJECT_ACTIONS:
+            if version is None or version.is_delete_marker:
+                allowed = authorize(caller, "s3:ListBucket", bucket=bucket)
+            else:
+                allowed = authorize(caller, route.permission, bucket=bucket, object_acl=version.acl)
+        else:
+            allowed = authorize(caller, route.permission, bucket=bucket)
+        if not allowed:
+            raise S3Error(Code.AccessDenied)
+
+    def _access_key(self, access_key: str) -> AccessKey | None:
+        with self._catalog.read() as tx:
+            return tx.access_key(access_key)
+
+    def _client_ip(self, environ: Environ) -> str:
+        """The peer, or the nearest address in X-Forwarded-For that is no trusted proxy."""
+        address: str = environ.get("REMOTE_ADDR", "")
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
+        if forwarded and self._trusted:
+            chain = [part.strip() for part in forwarded.split(",")]
+            while chain and self._is_trusted(address):
+                address = chain.pop()
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._trusted)
+
+    # ------------------------------------------------------------ the answer
+
+    def _refuse(self, environ: Environ, exchange: _Exchange, problem: S3Error) -> Response:
+        self._drain(environ, exchange)
+        head = exchange.head
+        return error(
+            problem,
+            resource=head.path if head else environ.get("PATH_INFO", ""),
+            request_id=exchange.request_id,
+            host_id=self._host_id,
+        )
+
+    def _drain(self, environ: Environ, exchange: _Exchange) -> None:
+        """Read what an early refusal left of a body, up to a limit, so that the client sees the answer.
+
+        Closing a connection with unread bytes resets it, and browsers then show no answer at all. A
+        client that waits for 100 Continue sends nothing, so nothing is read from it.
+        """
+        if "HTTP_EXPECT" in environ:
+            return
+        length = environ.get("CONTENT_LENGTH") or ""
+        limit = self._settings.http.drain_bytes
+        if limit and length.isdigit() and int(length):
+            with suppress(S3Error):
+                LengthSource(environ["wsgi.input"], int(length)).drain(limit)
+
+    def _log(self, environ: Environ, exchange: _Exchange, response: Response, elapsed_s: float) -> None:
+        key = exchange.caller.key
+        ctx = exchange.ctx
+        head = exchange.head
+        line: dict[str, object] = {
+            "request_id": exchange.request_id,
+            "operation": exchange.route.operation if exchange.route else "",
+            "method": environ["REQUEST_METHOD"],
+            "bucket": head.target.bucket if head else "",
+            "key": head.target.key if head else "",
+            "status": response.status,
+            "error": response.error,
+            "bytes_in": ctx.received if ctx else 0,
+            "bytes_out": response.size or 0,
+            "ready_ms": round(elapsed_s * 1000, 2),
+            "caller": key.access_key if key else "",
+            "account": key.account.id if key else "",
+            "client": ctx.client_ip if ctx else environ.get("REMOTE_ADDR", ""),
+        }
+        access_log.info(json.dumps(line, ensure_ascii=False))
+
+    # ------------------------------------------------------------ life cycle
+
+    def start_upkeep(self) -> None:
+        """Start the sweeper in this process, once; also done by the first request."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        if self._settings.sweep.enabled:
+            self._sweeper = Sweeper(self.services.store)
+            self._sweeper.start()
+
+    def close(self) -> None:
+        """End the sweeper, close connections and files. No request may follow."""
+        if self._sweeper is not None:
+            self._sweeper.stop()
+        self.services.callbacks.close()
+        self._catalog.close()
+        self._blobs.close()
+
+
+class _Exchange:
+    """What is known of a request so far, for its log line and its error document."""
+
+    __slots__ = ("caller", "ctx", "head", "request_id", "route")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.head: RequestHead | None = None
+        self.route: Route | None = None
+        self.caller: Identity = ANONYMOUS
+        self.ctx: Context | None = None

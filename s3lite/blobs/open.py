@@ -1,0 +1,25 @@
+"""The blob store that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s3lite.blobs.base import BlobStore
+from s3lite.blobs.local import LocalBlobs
+from s3lite.blobs.memory import MemoryBlobs
+from s3lite.settings import Settings, SettingsError
+
+
+def open_blobs(settings: Settings) -> BlobStore:
+    """A store by ``settings.bytes_url``: ``file:///abs/path`` or ``memory://``. Raises SettingsError."""
+    url = settings.bytes_url
+    scheme, _, path = url.partition("://")
+    if scheme == "memory" and not path:
+        return MemoryBlobs()
+    if scheme == "file" and path.startswith("/"):
+        return LocalBlobs(
+            Path(path),
+            durability=settings.durability,
+            allow_network_fs=settings.storage.allow_network_fs,
+        )
+    raise SettingsError(f"blobs_url = {url!r}: must be file:///ABSOLUTE/PATH (or memory:// for tests)")

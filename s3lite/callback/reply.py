@@ -1,0 +1,61 @@
+"""What counts as success: an application's answer, judged.
+
+Source: spec/upload-callback.md, 8 and 10.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from xml.parsers import expat
+
+TOO_LONG = "Error status : 400.User server return too long content-length value."
+BAD_LENGTH = "Error status : 400.User server return invalid content-length value."
+NOT_JSON = "Response body is not valid json format."
+
+
+def is_success(status: int, *, reply: str) -> bool:
+    """Exactly 200 for ``passthrough``; any 2xx for ``standard``."""
+    return status == 200 or (reply == "standard" and 200 <= status < 300)
+
+
+def framing_fault(lengths: Sequence[str], encodings: Sequence[str]) -> bool:
+    """True if Content-Length and Transfer-Encoding do not tell exactly one end of the body."""
+    if encodings:
+        return bool(lengths) or [value.lower() for value in encodings] != ["chunked"]
+    return len(set(lengths)) > 1 or not all(value.isascii() and value.isdigit() for value in lengths)
+
+
+def media_type(content_type: str) -> str:
+    """The type under which the uploader gets the answer: XML only if the application says so."""
+    essence = content_type.partition(";")[0].strip().lower()
+    return "application/xml" if essence in ("application/xml", "text/xml") else "application/json"
+
+
+def is_well_formed(body: bytes, kind: str) -> bool:
+    """True for one JSON text, or for an XML document without DOCTYPE."""
+    return _is_xml(body) if kind == "application/xml" else _is_json(body)
+
+
+def _is_json(body: bytes) -> bool:
+    """RFC 8259 in UTF-8: no BOM, no NaN or Infinity."""
+    try:
+        # Numbers are not converted: their value does not matter, and long ones are slow.
+        json.loads(body.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_xml(body: bytes) -> bool:
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = _refuse  # so no entities but the five, and nothing external
+    try:
+        parser.Parse(body, True)
+    except (expat.ExpatError, ValueError, LookupError):
+        return False
+    return True
+
+
+def _refuse(*_: object) -> None:
+    raise ValueError("refused")

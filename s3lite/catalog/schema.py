@@ -1,0 +1,190 @@
+"""The index's tables, as numbered migrations that are never edited once released.
+
+Written for SQLite in words that a PostgreSQL driver can translate one by one (``INTEGER PRIMARY KEY
+AUTOINCREMENT`` → identity, ``INTEGER`` → ``bigint``, ``BLOB`` → ``bytea``, ``WITHOUT ROWID`` → nothing).
+
+* Keys are UTF-8 bytes, so that NUL is allowed and index order is S3's listing order.
+* ``versions.row`` rises with every commit; the highest row of a key is its latest version.
+* Nothing has a foreign key to ``blobs``: each deleted blob would have to search every table that may
+  name it. The counts in ``blobs.refs`` stand in its place and `ReadTx.reference_faults` proves them.
+* ``versions_listed`` ends in the columns of its own condition: SQLite takes it as covering only then.
+* ``inline`` is apart from ``blobs``, because a changed count would otherwise rewrite the bytes, too.
+"""
+
+from __future__ import annotations
+
+
+class SchemaError(Exception):
+    """The index cannot be used by this version of the program."""
+
+
+_TABLES = """
+CREATE TABLE accounts (
+    id           TEXT PRIMARY KEY,
+    display_name TEXT NOT NULL,
+    email        TEXT NOT NULL,
+    is_root      BOOLEAN NOT NULL,
+    created_ms   INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX accounts_by_email ON accounts (email, created_ms);
+
+CREATE TABLE access_keys (
+    access_key     TEXT PRIMARY KEY,
+    account_id     TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    secret_key     BLOB NOT NULL,
+    webhook_secret BLOB NOT NULL,
+    enabled        BOOLEAN NOT NULL,
+    callback       TEXT NOT NULL,
+    created_ms     INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX access_keys_by_account ON access_keys (account_id, access_key);
+
+CREATE TABLE buckets (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    name        TEXT NOT NULL UNIQUE,
+    owner_id    TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    region      TEXT NOT NULL,
+    acl         TEXT NOT NULL,
+    versioning  TEXT NOT NULL,
+    object_lock BOOLEAN NOT NULL
+);
+CREATE INDEX buckets_by_owner ON buckets (owner_id, name);
+
+CREATE TABLE bucket_configs (
+    bucket_id INTEGER NOT NULL REFERENCES buckets (id) ON DELETE CASCADE,
+    name      TEXT NOT NULL,
+    document  BLOB NOT NULL,
+    PRIMARY KEY (bucket_id, name)
+) WITHOUT ROWID;
+
+CREATE TABLE blobs (
+    id         TEXT PRIMARY KEY,
+    size       INTEGER NOT NULL,
+    refs       INTEGER NOT NULL,
+    inline_row INTEGER
+) WITHOUT ROWID;
+
+CREATE TABLE inline (
+    row  INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
+
+CREATE TABLE garbage (
+    blob     TEXT PRIMARY KEY REFERENCES blobs (id) ON DELETE CASCADE,
+    since_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX garbage_by_age ON garbage (since_ms);
+
+CREATE TABLE versions (
+    row                INTEGER PRIMARY KEY AUTOINCREMENT,
+    bucket_id          INTEGER NOT NULL REFERENCES buckets (id),
+    key                BLOB NOT NULL,
+    version_id         TEXT NOT NULL,
+    is_latest          BOOLEAN NOT NULL,
+    is_delete_marker   BOOLEAN NOT NULL,
+    size               INTEGER NOT NULL,
+    etag               TEXT NOT NULL,
+    modified_ms        INTEGER NOT NULL,
+    owner_id           TEXT NOT NULL,
+    blob               TEXT,
+    part_count         INTEGER NOT NULL,
+    checksum_algorithm TEXT NOT NULL,
+    checksum_value     TEXT NOT NULL,
+    checksum_type      TEXT NOT NULL,
+    storage_class      TEXT NOT NULL,
+    head               TEXT NOT NULL,
+    tags               TEXT NOT NULL,
+    acl                TEXT NOT NULL
+);
+CREATE UNIQUE INDEX versions_by_id ON versions (bucket_id, key, version_id);
+CREATE INDEX versions_by_key ON versions (bucket_id, key, row DESC);
+CREATE INDEX versions_listed ON versions (
+    bucket_id, key, size, etag, modified_ms, owner_id, storage_class, checksum_algorithm, checksum_type,
+    is_latest, is_delete_marker
+) WHERE is_latest AND NOT is_delete_marker;
+
+CREATE TABLE segments (
+    row         INTEGER NOT NULL REFERENCES versions (row) DEFERRABLE INITIALLY DEFERRED,
+    part_number INTEGER NOT NULL,
+    size        INTEGER NOT NULL,
+    blob        TEXT,
+    etag        TEXT NOT NULL,
+    checksum    TEXT NOT NULL,
+    PRIMARY KEY (row, part_number)
+) WITHOUT ROWID;
+
+CREATE TABLE uploads (
+    row                 INTEGER PRIMARY KEY AUTOINCREMENT,
+    upload_id           TEXT NOT NULL UNIQUE,
+    bucket_id           INTEGER NOT NULL REFERENCES buckets (id),
+    key                 BLOB NOT NULL,
+    owner_id            TEXT NOT NULL,
+    initiator_id        TEXT NOT NULL,
+    initiated_ms        INTEGER NOT NULL,
+    checksum_algorithm  TEXT NOT NULL,
+    checksum_type       TEXT NOT NULL,
+    callback            TEXT NOT NULL,
+    callback_var        TEXT NOT NULL,
+    callback_access_key TEXT NOT NULL,
+    storage_class       TEXT NOT NULL,
+    head                TEXT NOT NULL,
+    tags                TEXT NOT NULL,
+    acl                 TEXT NOT NULL
+);
+CREATE INDEX uploads_by_key ON uploads (bucket_id, key, row);
+CREATE INDEX uploads_by_age ON uploads (initiated_ms);
+
+CREATE TABLE parts (
+    upload_row  INTEGER NOT NULL REFERENCES uploads (row) ON DELETE CASCADE,
+    part_number INTEGER NOT NULL,
+    size        INTEGER NOT NULL,
+    etag        TEXT NOT NULL,
+    modified_ms INTEGER NOT NULL,
+    blob        TEXT,
+    checksum    TEXT NOT NULL,
+    PRIMARY KEY (upload_row, part_number)
+) WITHOUT ROWID;
+
+CREATE TABLE completions (
+    upload_id           TEXT PRIMARY KEY,
+    bucket_id           INTEGER NOT NULL REFERENCES buckets (id) ON DELETE CASCADE,
+    key                 BLOB NOT NULL,
+    fingerprint         TEXT NOT NULL,
+    etag                TEXT NOT NULL,
+    version_id          TEXT NOT NULL,
+    size                INTEGER NOT NULL,
+    completed_ms        INTEGER NOT NULL,
+    checksum_algorithm  TEXT NOT NULL,
+    checksum_value      TEXT NOT NULL,
+    checksum_type       TEXT NOT NULL,
+    callback            TEXT NOT NULL,
+    callback_var        TEXT NOT NULL,
+    callback_access_key TEXT NOT NULL,
+    callback_id         TEXT NOT NULL,
+    callback_state      TEXT NOT NULL,
+    callback_reply      BLOB NOT NULL,
+    callback_reply_type TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX completions_by_bucket ON completions (bucket_id);
+CREATE INDEX completions_by_age ON completions (completed_ms);
+
+CREATE TABLE settings (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE leases (
+    name       TEXT PRIMARY KEY,
+    holder     TEXT NOT NULL,
+    expires_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+def _statements(script: str) -> tuple[str, ...]:
+    return tuple(statement for part in script.split(";") if (statement := part.strip()))
+
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_statements(_TABLES),)
+"""Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

@@ -1,0 +1,249 @@
+"""What a handler is handed, and the shape of a row in the table of operations."""
+
+from __future__ import annotations
+
+import enum
+import hmac
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from s3lite.auth.authenticate import Authenticator, Payload
+from s3lite.auth.authorize import authorize
+from s3lite.core.store import Store
+from s3lite.errors import Code, S3Error
+from s3lite.model import Acl, Bucket, Identity, ObjectVersion, RequestHead, Target
+from s3lite.responses import Response
+from s3lite.settings import Settings
+from s3lite.wire import checksums
+from s3lite.wire.aws_chunked import AwsChunkedSource
+from s3lite.wire.body import LengthSource, Source, read_all
+
+if TYPE_CHECKING:
+    from s3lite.callback.send import CallbackSender
+    from s3lite.callback.signing import CallbackKeys
+
+log = logging.getLogger("s3lite")
+
+
+class Level(enum.Enum):
+    """What a request line names."""
+
+    SERVICE = "service"
+    BUCKET = "bucket"
+    OBJECT = "object"
+
+
+class Services:
+    """What one application instance shares between its requests."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        authenticator: Authenticator,
+        callbacks: CallbackSender,
+        callback_keys: CallbackKeys,
+        on_event: Callable[[Mapping[str, Any]], None] | None,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.authenticator = authenticator
+        self.callbacks = callbacks
+        self.callback_keys = callback_keys
+        self._on_event = on_event
+
+    def publish_event(self, ctx: Context, operation: str, version: ObjectVersion) -> None:
+        """Tell the embedding program of an upload; what its hook raises changes nothing."""
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(
+                {
+                    "operation": operation,
+                    "bucket": ctx.bucket.name,
+                    "key": version.key,
+                    "size": version.size,
+                    "etag": version.etag,
+                    "version_id": version.version_id,
+                    "request_id": ctx.request_id,
+                    "account_id": ctx.caller.account_id,
+                }
+            )
+        except Exception:  # the hook is foreign code, and the object is stored
+            log.exception("on_event failed for request %s", ctx.request_id)
+
+
+@dataclass(slots=True)
+class Context:
+    """One request, authenticated and authorised, its body not yet read."""
+
+    environ: dict[str, Any]
+    head: RequestHead
+    route: Route
+    params: Mapping[str, str]  # decoded query, the first of repeated names
+    caller: Identity
+    payload: Payload
+    bucket_row: Bucket | None  # loaded once, before the decision
+    version: ObjectVersion | None  # loaded for operations whose permission an object's ACL can give
+    request_id: str
+    client_ip: str
+    services: Services
+    trailers: Mapping[str, str] | None = None
+    received: int = 0  # bytes of body taken, for the log
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket of a bucket or object operation."""
+        assert self.bucket_row is not None
+        return self.bucket_row
+
+    @property
+    def target(self) -> Target:
+        """Bucket and key as the request names them."""
+        return self.head.target
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return self.head.target.key
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Request headers, lower-case names."""
+        return self.head.headers
+
+    @property
+    def store(self) -> Store:
+        """Catalog, blobs, clock and ids."""
+        return self.services.store
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this instance."""
+        return self.services.settings
+
+    def require(self, action: str, *, bucket: Bucket | None = None, object_acl: Acl | None = None) -> None:
+        """Raise AccessDenied unless the caller may do what the route's row cannot say (copy sources …)."""
+        if not self.may(action, bucket=bucket, object_acl=object_acl):
+            raise S3Error(Code.AccessDenied)
+
+    def may(self, action: str, *, bucket: Bucket | None = None, object_acl: Acl | None = None) -> bool:
+        """Whether the caller has ``action`` on a bucket (this request's by default) or an object."""
+        return authorize(self.caller, action, bucket=bucket or self.bucket_row, object_acl=object_acl)
+
+    # ------------------------------------------------------------ body
+
+    def content_length(self) -> int | None:
+        """Bytes announced for the body as framed; None when it is chunked (RFC 9112, 6).
+
+        Raises MissingContentLength when neither is said, InvalidArgument when both are or it is no number.
+        """
+        text = self.headers.get("content-length")
+        chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        if text is None:
+            if chunked and self.environ.get("wsgi.input_terminated"):
+                return None
+            raise S3Error(Code.MissingContentLength)
+        if chunked:
+            raise S3Error(
+                Code.InvalidRequest, "Send either Content-Length or Transfer-Encoding: chunked, not both."
+            )
+        if not (text.isascii() and text.isdigit()):
+            raise S3Error(Code.InvalidRequest, "Content-Length must be a number of bytes.")
+        return int(text)
+
+    def payload_length(self) -> int | None:
+        """Bytes of the payload itself: the decoded length of aws-chunked bodies, else the body's.
+
+        None when the client does not say (chunked without a decoded length).
+        """
+        if self.payload.kind != "chunked":
+            return self.content_length()
+        text = self.headers.get("x-amz-decoded-content-length")
+        if text is None or not (text.isascii() and text.isdigit()):
+            raise S3Error(
+                Code.MissingContentLength,
+                "An aws-chunked body needs the header x-amz-decoded-content-length with its size in bytes.",
+            )
+        return int(text)
+
+    def body(self, *, max_bytes: int) -> Source:
+        """The payload as a stream, its framing removed and chunk signatures checked.
+
+        Raises EntityTooLarge before a byte is read when the announced size exceeds ``max_bytes``.
+        """
+        length = self.payload_length()
+        if length is not None and length > max_bytes:
+            raise S3Error(
+                Code.EntityTooLarge,
+                f"Your proposed upload has {length} bytes; the largest allowed here is {max_bytes}.",
+                ProposedSize=str(length),
+                MaxSizeAllowed=str(max_bytes),
+            )
+        source: Source = LengthSource(self.environ["wsgi.input"], self.content_length(), max_bytes=max_bytes)
+        if self.payload.kind == "chunked":
+            names = frozenset(
+                name.strip().lower()
+                for name in self.headers.get("x-amz-trailer", "").split(",")
+                if name.strip()
+            )
+            chunked = AwsChunkedSource(
+                source,
+                decoded_length=length,
+                signer=self.payload.signer,
+                trailer_names=names,
+                signed_trailer=self.payload.signed_trailer,
+            )
+            self.trailers = chunked.trailers
+            return chunked
+        return source
+
+    def document(self) -> bytes:
+        """The whole body of a request that carries XML, verified against its hash and checksums."""
+        length = self.headers.get("content-length", "")
+        if not length and "transfer-encoding" not in self.headers:
+            return b""
+        data = read_all(
+            self.body(max_bytes=self.settings.limits.xml_bytes), limit=self.settings.limits.xml_bytes
+        )
+        self.received = len(data)
+        request = checksums.parse_checksum_headers(self.headers)
+        digests = checksums.Digests(algorithms_of(request), sha256=self.payload.kind == "sha256")
+        digests.update(data)
+        self.verify(request, digests)
+        return data
+
+    def verify(self, request: checksums.ChecksumRequest, digests: checksums.Digests) -> None:
+        """Compare what arrived with every hash that the client gave. Raises BadDigest and its like."""
+        if self.payload.kind == "sha256":
+            computed = digests.sha256_hex
+            if not hmac.compare_digest(computed, self.payload.sha256):
+                raise S3Error(
+                    Code.XAmzContentSHA256Mismatch,
+                    ClientComputedContentSHA256=self.payload.sha256,
+                    S3ComputedContentSHA256=computed,
+                )
+        checksums.verify(request, digests, self.trailers or {})
+
+
+def algorithms_of(request: checksums.ChecksumRequest) -> set[str]:
+    """The checksum algorithms that a request's headers or trailer announce."""
+    return {name for name in (request.algorithm, request.trailer) if name}
+
+
+Handler = Callable[[Context], Response]
+
+
+class Route(NamedTuple):
+    """One operation. ``handler`` None: known, not offered, answered 501 by name."""
+
+    method: str
+    level: Level
+    subresource: str | None  # the query name that picks the operation; None for the bare resource
+    operation: str  # the API Reference's name; also the name in logs, metrics and tests
+    permission: str  # what the caller needs on this bucket or key
+    handler: Handler | None
+    when: str | None = None  # a header or query name that must be present

@@ -1,0 +1,232 @@
+"""Multipart uploads: parts are blobs, and completing one moves rows, never bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from s3lite.catalog.base import Tx
+from s3lite.core.store import Store
+from s3lite.core.write import commit, discard, live_bucket, make_room
+from s3lite.errors import Code, S3Error
+from s3lite.model import Bucket, Checksum, Completion, ObjectVersion, Part, Stored, Upload
+from s3lite.wire import checksums
+from s3lite.wire.conditions import WriteConditions
+from s3lite.wire.requests import CompletedPart
+
+
+def find_upload(store: Store, bucket: Bucket, key: str, upload_id: str) -> Upload:
+    """The open upload of this id, bucket and key. Raises NoSuchUpload."""
+    with store.catalog.read() as tx:
+        upload = tx.upload(bucket.id, key, upload_id)
+    if upload is None:
+        raise S3Error(Code.NoSuchUpload, UploadId=upload_id)
+    return upload
+
+
+def put_part(
+    store: Store, bucket: Bucket, upload: Upload, part: Part, stored: Stored | None, *, copied: bool = False
+) -> None:
+    """Store or replace a part. Raises NoSuchUpload when the upload has ended meanwhile.
+
+    ``copied``: the part is ``part.blob``, which another object holds, and which must still be there.
+    """
+
+    def work(tx: Tx) -> None:
+        live = tx.upload(bucket.id, upload.key, upload.upload_id)
+        if live is None or live.row != upload.row:
+            raise S3Error(Code.NoSuchUpload, UploadId=upload.upload_id)
+        if copied and part.blob is not None and not tx.is_referenced(part.blob):
+            raise S3Error(Code.OperationAborted)
+        tx.put_part(upload.row, part, stored=stored)
+
+    try:
+        commit(store, work)
+    except S3Error:
+        discard(store, stored)
+        raise
+
+
+def abort(store: Store, bucket: Bucket, key: str, upload_id: str) -> None:
+    """Abort an upload; its parts are released. Raises NoSuchUpload."""
+
+    def work(tx: Tx) -> None:
+        upload = tx.upload(bucket.id, key, upload_id)
+        if upload is None:
+            raise S3Error(Code.NoSuchUpload, UploadId=upload_id)
+        tx.remove_upload(upload)
+
+    commit(store, work)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCallback:
+    """The callback of a Complete, recorded with it so that a repeat reports the same way."""
+
+    callback_id: str
+    callback: str
+    callback_var: str
+    access_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The outcome of CompleteMultipartUpload. ``version`` is None for a repeat whose object has gone."""
+
+    completion: Completion
+    version: ObjectVersion | None
+    is_repeat: bool
+
+
+def fingerprint(parts: Sequence[CompletedPart]) -> str:
+    """Identifies a part list, so that a repeated Complete is known."""
+    text = "\n".join(f"{part.part_number}:{part.etag}" for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def complete(
+    store: Store,
+    bucket: Bucket,
+    key: str,
+    upload_id: str,
+    parts: Sequence[CompletedPart],
+    *,
+    conditions: WriteConditions,
+    expected: Mapping[str, str],
+    expected_type: str,
+    object_size: int | None,
+    callback: KeptCallback | None,
+) -> Completed:
+    """Make the object out of the named parts, all in one transaction; durable on return.
+
+    The same id with the same parts again, within a day, is answered as the first time. ``expected``
+    are checksums of the whole object that the client sent, by algorithm.
+
+    Raises NoSuchUpload, InvalidPart, EntityTooSmall, EntityTooLarge, BadDigest, InvalidRequest,
+    PreconditionFailed.
+    """
+    named = fingerprint(parts)
+
+    def work(tx: Tx) -> Completed:
+        live = live_bucket(tx, bucket)
+        upload = tx.upload(live.id, key, upload_id)
+        if upload is None:
+            return _repeat(tx, live, key, upload_id, named)
+        chosen = _choose(store, tx, upload, parts)
+        size = sum(part.size for part in chosen)
+        _check_size(store, size, object_size)
+        checksum = _checksum(upload, chosen, expected, expected_type)
+        version_id = make_room(store, tx, live, key, conditions)
+        version = tx.complete_upload(
+            upload,
+            part_numbers=[part.part_number for part in chosen],
+            version_id=version_id,
+            etag=checksums.multipart_etag([part.etag for part in chosen]),
+            modified_ms=store.clock.time_ms(),
+            checksum=checksum,
+        )
+        completion = Completion(
+            upload_id=upload_id,
+            bucket_id=live.id,
+            key=key,
+            fingerprint=named,
+            etag=version.etag,
+            version_id=version.version_id,
+            size=version.size,
+            completed_ms=version.modified_ms,
+            checksum=checksum,
+        )
+        if callback is not None:
+            completion = replace(
+                completion,
+                callback=callback.callback,
+                callback_var=callback.callback_var,
+                callback_access_key=callback.access_key,
+                callback_id=callback.callback_id,
+                callback_state="pending",
+            )
+        tx.put_completion(completion)
+        return Completed(completion, version, is_repeat=False)
+
+    return commit(store, work)
+
+
+def _repeat(tx: Tx, bucket: Bucket, key: str, upload_id: str, named: str) -> Completed:
+    completion = tx.completion(bucket.id, key, upload_id)
+    if completion is None or completion.fingerprint != named:
+        raise S3Error(Code.NoSuchUpload, UploadId=upload_id)
+    version = tx.version(bucket.id, key, completion.version_id)
+    if version is not None and version.etag != completion.etag:
+        version = None
+    return Completed(completion, version, is_repeat=True)
+
+
+def _choose(store: Store, tx: Tx, upload: Upload, parts: Sequence[CompletedPart]) -> list[Part]:
+    """The stored parts that the client named. Raises InvalidPart, EntityTooSmall."""
+    stored = {part.part_number: part for part in tx.parts(upload.row)}
+    minimum = store.settings.limits.part_min_bytes
+    chosen = []
+    for position, named in enumerate(parts):
+        part = stored.get(named.part_number)
+        given = named.checksums.get(upload.checksum_algorithm)
+        if (
+            part is None
+            or part.etag != named.etag
+            or (given is not None and part.checksum and given != part.checksum)
+        ):
+            raise S3Error(
+                Code.InvalidPart,
+                UploadId=upload.upload_id,
+                PartNumber=str(named.part_number),
+                ETag=named.etag,
+            )
+        if part.size < minimum and position < len(parts) - 1:
+            raise S3Error(
+                Code.EntityTooSmall,
+                "Your proposed upload is smaller than the minimum allowed object size.",
+                ETag=part.etag,
+                MinSizeAllowed=str(minimum),
+                PartNumber=str(part.part_number),
+                ProposedSize=str(part.size),
+            )
+        chosen.append(part)
+    return chosen
+
+
+def _check_size(store: Store, size: int, object_size: int | None) -> None:
+    limit = store.settings.limits.object_bytes
+    if size > limit:
+        raise S3Error(Code.EntityTooLarge, ProposedSize=str(size), MaxSizeAllowed=str(limit))
+    if object_size is not None and object_size != size:
+        raise S3Error(
+            Code.InvalidRequest,
+            f"The provided 'x-amz-mp-object-size' header value {object_size} does not match what was "
+            f"computed: {size}",
+        )
+
+
+def _checksum(
+    upload: Upload, parts: Sequence[Part], expected: Mapping[str, str], expected_type: str
+) -> Checksum | None:
+    """The object's checksum out of its parts', compared with what the client expects."""
+    algorithm = upload.checksum_algorithm
+    if not algorithm or any(not part.checksum for part in parts):
+        return None
+    if expected_type and expected_type != upload.checksum_type:
+        raise S3Error(
+            Code.InvalidRequest,
+            f"The upload was created using the {upload.checksum_type} checksum mode. "
+            "The complete request must use the same checksum mode.",
+        )
+    if upload.checksum_type == "FULL_OBJECT":
+        value = checksums.full_object(algorithm, [(part.checksum, part.size) for part in parts])
+    else:
+        value = checksums.composite(algorithm, [part.checksum for part in parts])
+    given = expected.get(algorithm)
+    if given is not None and given != value and not value.startswith(given + "-"):
+        raise S3Error(
+            Code.BadDigest,
+            f"The {algorithm} you specified did not match the calculated checksum of the object.",
+        )
+    return Checksum(algorithm, value, upload.checksum_type)

@@ -1,0 +1,54 @@
+"""gunicorn's threaded worker with three things that an object store needs.
+
+``100 Continue`` is sent when the application first reads the body, not before it has seen the head:
+an upload that is refused is refused before its bytes are asked for (RFC 9110, 10.1.1). And a
+connection that neither sends nor takes a byte for ``http.idle_timeout_s`` ends instead of holding its
+thread for ever. And header names are handed on as they were sent: metadata names may hold ``_``, which
+WSGI folds into ``-``, while signatures cover the true name.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, ClassVar
+
+from gunicorn.workers.gthread import ThreadWorker
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """``worker_class = "s3lite.gunicorn_worker.Worker"``."""
+
+    idle_timeout_s: ClassVar[float] = 60.0  # set by conf/gunicorn.conf.py
+
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        conn.sock.settimeout(self.idle_timeout_s)
+        req.body.raw_headers = req.headers
+        if not req._expected_100_continue:
+            return bool(super().handle_request(req, conn))
+        req._expected_100_continue = False
+        body = req.body = _BodyOnDemand(req.body, conn.sock)
+        announced_close = req.should_close
+        # Of a body that was never asked for nobody knows whether it comes: no request can follow it.
+        req.should_close = lambda: not body.asked or announced_close()
+        return bool(super().handle_request(req, conn)) and body.asked
+
+
+class _BodyOnDemand:
+    """A request body that asks for itself at the first read."""
+
+    def __init__(self, body: Any, sock: socket.socket) -> None:
+        self._body = body
+        self._sock = sock
+        self.raw_headers = body.raw_headers
+        self.asked = False
+
+    def read(self, size: int = -1) -> bytes:
+        if not self.asked:
+            self.asked = True
+            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        data: bytes = self._body.read(None if size < 0 else size)
+        return data
+
+    @property
+    def failed(self) -> bool:
+        return bool(getattr(self._body, "failed", False))

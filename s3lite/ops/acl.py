@@ -1,0 +1,91 @@
+"""Access control lists of buckets and objects."""
+
+from __future__ import annotations
+
+from s3lite.auth.acl import ALL_USERS, AUTHENTICATED_USERS, LOG_DELIVERY
+from s3lite.context import Context
+from s3lite.core import write
+from s3lite.errors import Code, S3Error, invalid_argument
+from s3lite.model import Acl, Grant
+from s3lite.ops import upload_headers
+from s3lite.ops.listing import owners_of
+from s3lite.ops.object_read import found
+from s3lite.responses import Headers, Response, empty, xml
+from s3lite.wire import results
+from s3lite.wire.requests import parse_acl
+
+_GROUPS = frozenset((ALL_USERS, AUTHENTICATED_USERS, LOG_DELIVERY))
+
+
+def get_bucket_acl(ctx: Context) -> Response:
+    """GetBucketAcl. Source: API Reference, GetBucketAcl. Checked against AWS: never."""
+    return _show(ctx, ctx.bucket.acl)
+
+
+def put_bucket_acl(ctx: Context) -> Response:
+    """PutBucketAcl: a canned ACL, grant headers, or an AccessControlPolicy document.
+
+    Source: API Reference, PutBucketAcl. Checked against AWS: never.
+    Errors: MalformedACLError, InvalidArgument, InvalidRequest, UnresolvableGrantByEmailAddress.
+    """
+    acl = _requested(ctx, owner_id=ctx.bucket.owner_id)
+    write.commit(ctx.store, lambda tx: tx.set_bucket_acl(write.live_bucket(tx, ctx.bucket).id, acl))
+    return empty(200)
+
+
+def get_object_acl(ctx: Context) -> Response:
+    """GetObjectAcl. Source: API Reference, GetObjectAcl. Checked against AWS: never."""
+    return _show(ctx, found(ctx).acl)
+
+
+def put_object_acl(ctx: Context) -> Response:
+    """PutObjectAcl: as PutBucketAcl, for one version of an object.
+
+    Source: API Reference, PutObjectAcl. Checked against AWS: never.
+    Errors: NoSuchKey, MalformedACLError, InvalidArgument, InvalidRequest.
+    """
+    version = found(ctx)
+    acl = _requested(ctx, owner_id=version.owner_id)
+    write.commit(ctx.store, lambda tx: tx.update_version(version.row, acl=acl))
+    headers: Headers = [("x-amz-version-id", version.version_id)] if ctx.bucket.versioning else []
+    return empty(200, headers)
+
+
+def _show(ctx: Context, acl: Acl) -> Response:
+    with ctx.store.catalog.read() as tx:
+        accounts = owners_of(tx, {acl.owner_id, *(g.grantee for g in acl.grants if not g.is_group)})
+    return xml(results.access_control_policy(acl, accounts=accounts))
+
+
+def _requested(ctx: Context, *, owner_id: str) -> Acl:
+    body = ctx.document()
+    if upload_headers.has_acl(ctx.headers):
+        if body:
+            raise S3Error(Code.UnexpectedContent, "Give the ACL in headers or in the body, not in both.")
+        return upload_headers.object_acl(ctx, ctx.headers, owner_id=owner_id)
+    if not body:
+        raise S3Error(
+            Code.MissingSecurityHeader,
+            "Your request is missing a required header: x-amz-acl, x-amz-grant-* or an AccessControlPolicy body.",
+        )
+    document = parse_acl(body)
+    if document.owner_id and document.owner_id != owner_id:
+        raise S3Error(Code.AccessDenied, "The owner of an ACL cannot be changed.")
+    return Acl(
+        owner_id, tuple(_grant(ctx, item.type, item.value, item.permission) for item in document.grants)
+    )
+
+
+def _grant(ctx: Context, kind: str, value: str, permission: str) -> Grant:
+    if kind == "Group":
+        if value not in _GROUPS:
+            raise invalid_argument("URI", value, "Invalid group uri")
+        return Grant(value, permission, is_group=True)
+    if kind == "AmazonCustomerByEmail":
+        account_id = upload_headers.resolve_email(ctx, value)
+        if account_id is None:
+            raise S3Error(Code.UnresolvableGrantByEmailAddress)
+        return Grant(account_id, permission)
+    if not upload_headers.account_exists(ctx, value):
+        raise invalid_argument("CanonicalUser/ID", value, "Invalid id")
+    return Grant(value, permission)

@@ -1,0 +1,93 @@
+"""Buckets: create, head, delete, location."""
+
+from __future__ import annotations
+
+from s3lite.catalog.base import Tx
+from s3lite.context import Context
+from s3lite.core import write
+from s3lite.errors import Code, S3Error
+from s3lite.model import Bucket
+from s3lite.names import check_bucket_name
+from s3lite.ops import upload_headers
+from s3lite.responses import Response, empty, xml
+from s3lite.wire import results
+from s3lite.wire.requests import parse_create_bucket
+
+
+def create_bucket(ctx: Context) -> Response:
+    """CreateBucket: make a bucket for the caller.
+
+    Source: API Reference, CreateBucket. Checked against AWS: never.
+    Errors: InvalidBucketName, BucketAlreadyExists, BucketAlreadyOwnedByYou, TooManyBuckets,
+    InvalidLocationConstraint, IllegalLocationConstraintException.
+    A second creation by the owner succeeds in us-east-1 and is refused elsewhere, as in S3.
+    """
+    name = ctx.target.bucket
+    check_bucket_name(name)
+    account = ctx.caller.account
+    assert account is not None  # the row's permission is never given to anonymous callers
+    if ctx.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
+        raise S3Error(
+            Code.NotImplemented, "Object lock is not implemented.", Header="x-amz-bucket-object-lock-enabled"
+        )
+    location = parse_create_bucket(ctx.document())
+    region = ctx.settings.region
+    if location and location not in (region, "EU" if region == "eu-west-1" else region):
+        raise S3Error(
+            Code.InvalidLocationConstraint,
+            f"The specified location constraint is not valid: this server is region {region}.",
+            LocationConstraint=location,
+        )
+    acl = upload_headers.bucket_acl(ctx, ctx.headers, owner_id=account.id)
+    limit = ctx.settings.limits.buckets_per_account
+    now_ms = ctx.store.clock.time_ms()
+
+    def work(tx: Tx) -> Bucket | None:
+        existing = tx.bucket(name)
+        if existing is not None:
+            if existing.owner_id != account.id:
+                raise S3Error(Code.BucketAlreadyExists, BucketName=name)
+            return None
+        if limit and len(tx.buckets(owner_id=account.id, limit=limit)) >= limit:
+            raise S3Error(Code.TooManyBuckets, f"You have attempted to create more than {limit} buckets.")
+        return tx.create_bucket(name=name, owner_id=account.id, region=region, acl=acl, created_ms=now_ms)
+
+    created = write.commit(ctx.store, work)
+    if created is None and region != "us-east-1":
+        raise S3Error(Code.BucketAlreadyOwnedByYou, BucketName=name)
+    return empty(200, [("Location", f"/{name}")])
+
+
+def head_bucket(ctx: Context) -> Response:
+    """HeadBucket: whether the bucket is there and may be listed.
+
+    Source: API Reference, HeadBucket. Checked against AWS: never.
+    Errors: NoSuchBucket, AccessDenied, without a body.
+    """
+    return empty(200, [("x-amz-bucket-region", ctx.bucket.region)])
+
+
+def delete_bucket(ctx: Context) -> Response:
+    """DeleteBucket: remove an empty bucket; open multipart uploads go with it.
+
+    Source: API Reference, DeleteBucket. Checked against AWS: never.
+    Errors: BucketNotEmpty (objects, versions or delete markers are left).
+    """
+
+    def work(tx: Tx) -> None:
+        live = write.live_bucket(tx, ctx.bucket)
+        if not tx.bucket_is_empty(live.id):
+            raise S3Error(Code.BucketNotEmpty, BucketName=live.name)
+        tx.delete_bucket(live.id)
+
+    write.commit(ctx.store, work)
+    return empty(204)
+
+
+def get_bucket_location(ctx: Context) -> Response:
+    """GetBucketLocation: the region, empty for us-east-1.
+
+    Source: API Reference, GetBucketLocation. Checked against AWS: never.
+    """
+    region = ctx.bucket.region
+    return xml(results.location_constraint("" if region == "us-east-1" else region))

@@ -1,0 +1,79 @@
+"""DeleteObject and DeleteObjects."""
+
+from __future__ import annotations
+
+from s3lite.catalog.base import Tx
+from s3lite.context import Context
+from s3lite.core import write
+from s3lite.errors import Code, S3Error
+from s3lite.names import MAX_KEY_BYTES
+from s3lite.responses import Headers, Response, empty, xml
+from s3lite.wire import conditions, results
+from s3lite.wire.requests import DeleteItem, parse_delete
+
+
+def delete_object(ctx: Context) -> Response:
+    """DeleteObject: delete a key, or one version of it; what is not there is deleted already.
+
+    Source: API Reference, DeleteObject. Checked against AWS: never.
+    Errors: PreconditionFailed, AccessDenied.
+    """
+    version_id = ctx.params.get("versionId") or None
+    if version_id is not None:
+        ctx.require("s3:DeleteObjectVersion")
+    when = conditions.parse_delete_conditions(ctx.headers)
+    deleted = write.delete(ctx.store, ctx.bucket, ctx.key, version_id, when)
+    headers: Headers = []
+    if deleted.version_id:
+        headers.append(("x-amz-version-id", deleted.version_id))
+    if deleted.is_delete_marker:
+        headers.append(("x-amz-delete-marker", "true"))
+    return empty(204, headers)
+
+
+def delete_objects(ctx: Context) -> Response:
+    """DeleteObjects: up to 1,000 keys in one transaction, each with its own outcome.
+
+    Source: API Reference, DeleteObjects. Checked against AWS: never.
+    Errors: MalformedXML (no key, or more than allowed); InvalidRequest without Content-MD5 or checksum.
+    """
+    if not _has_integrity_header(ctx):
+        raise S3Error(
+            Code.InvalidRequest,
+            "Missing required header for this request: Content-MD5 or a checksum (x-amz-checksum-*)",
+        )
+    request = parse_delete(ctx.document(), max_keys=ctx.settings.limits.delete_keys)
+
+    def work(tx: Tx) -> list[results.DeletedKey | results.DeleteFailure]:
+        return [_delete_one(ctx, tx, item) for item in request.objects]
+
+    outcomes = write.commit(ctx.store, work)
+    return xml(results.delete_result(outcomes, quiet=request.quiet))
+
+
+def _has_integrity_header(ctx: Context) -> bool:
+    return (
+        "content-md5" in ctx.headers
+        or "x-amz-trailer" in ctx.headers
+        or ctx.payload.kind == "sha256"
+        or any(name.startswith("x-amz-checksum-") for name in ctx.headers)
+    )
+
+
+def _delete_one(ctx: Context, tx: Tx, item: DeleteItem) -> results.DeletedKey | results.DeleteFailure:
+    try:
+        if item.version_id is not None:
+            ctx.require("s3:DeleteObjectVersion")
+        if len(item.key.encode()) > MAX_KEY_BYTES:
+            raise S3Error(Code.KeyTooLongError)
+        deleted = write.delete_in(
+            ctx.store, tx, ctx.bucket, item.key, item.version_id, conditions.delete_item_conditions(item)
+        )
+    except S3Error as error:
+        return results.DeleteFailure(item.key, item.version_id or "", error.code.name, error.message)
+    return results.DeletedKey(
+        key=item.key,
+        version_id=item.version_id or "",
+        is_delete_marker=deleted.is_delete_marker,
+        delete_marker_version_id=deleted.version_id if deleted.is_delete_marker else "",
+    )

@@ -1,0 +1,265 @@
+"""GetObject, HeadObject and GetObjectAttributes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from s3lite.context import Context
+from s3lite.core import read
+from s3lite.errors import Code, S3Error, invalid_argument
+from s3lite.model import Checksum, ObjectVersion, Segment
+from s3lite.ops import upload_headers
+from s3lite.responses import Headers, Response, stream, xml
+from s3lite.times import http_date
+from s3lite.wire import checksums, conditions, ranges, results
+
+_OVERRIDES = {
+    "response-content-type": "Content-Type",
+    "response-content-language": "Content-Language",
+    "response-expires": "Expires",
+    "response-cache-control": "Cache-Control",
+    "response-content-disposition": "Content-Disposition",
+    "response-content-encoding": "Content-Encoding",
+}
+_HEADER_NAMES = {name: name.title() for name in upload_headers.SYSTEM_HEADERS}
+
+
+def get_object(ctx: Context) -> Response:
+    """GetObject: the bytes of an object, a range or a part of them.
+
+    Source: API Reference, GetObject; RFC 9110, 14. Checked against AWS: never.
+    Errors: NoSuchKey, NoSuchVersion, InvalidRange, InvalidPartNumber, PreconditionFailed, NotModified.
+    Differs: of several ranges in one request none is honoured, as S3 does: the whole object is sent.
+    """
+    return _get(ctx, head_only=False)
+
+
+def head_object(ctx: Context) -> Response:
+    """HeadObject: what GetObject would answer, without the bytes.
+
+    Source: API Reference, HeadObject. Checked against AWS: never.
+    Errors: as GetObject, without a body.
+    """
+    return _get(ctx, head_only=True)
+
+
+def _get(ctx: Context, *, head_only: bool) -> Response:
+    version = found(ctx)
+    overrides = _overrides(ctx)
+    conditions.read_decision(ctx.headers, etag=version.etag, modified_ms=version.modified_ms)
+    headers = object_headers(ctx, version, overrides)
+    offset, length, status = 0, version.size, 200
+    whole = True
+    if "partNumber" in ctx.params:
+        offset, length, whole = _part(ctx, version, headers)
+        status = 206
+    else:
+        wanted = ctx.headers.get("range")
+        chosen = ranges.parse_range(wanted, version.size) if wanted else None
+        if chosen is not None:
+            (offset, length), status = chosen, 206
+            whole = length == version.size
+    if status == 206 and version.size:
+        headers.append(("Content-Range", ranges.content_range(offset, length, version.size)))
+    if version.checksum and whole and ctx.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        headers += checksum_headers(version.checksum)
+    body: Iterable[bytes] = () if head_only else _body(ctx, version, offset, length)
+    return stream(body, length, status=status, headers=headers)
+
+
+def found(ctx: Context) -> ObjectVersion:
+    """The version that the request names. Raises NoSuchKey, NoSuchVersion, MethodNotAllowed (delete marker)."""
+    version = ctx.version
+    version_id = ctx.params.get("versionId")
+    if version is None:
+        if version_id:
+            raise S3Error(Code.NoSuchVersion, Key=ctx.key, VersionId=version_id)
+        raise S3Error(Code.NoSuchKey, Key=ctx.key)
+    if version.is_delete_marker:
+        headers = {"x-amz-delete-marker": "true", "x-amz-version-id": version.version_id}
+        if version_id:
+            headers |= {"Allow": "DELETE", "Last-Modified": http_date(version.modified_ms // 1000)}
+            raise S3Error(
+                Code.MethodNotAllowed, headers=headers, Method=ctx.head.method, ResourceType="DeleteMarker"
+            )
+        raise S3Error(Code.NoSuchKey, headers=headers, Key=ctx.key)
+    return version
+
+
+def _overrides(ctx: Context) -> dict[str, str]:
+    """response-* parameters, for signed requests only: anyone could else make our origin say anything."""
+    chosen = {_OVERRIDES[name]: value for name, value in ctx.params.items() if name in _OVERRIDES}
+    if chosen and ctx.caller.key is None:
+        raise S3Error(
+            Code.InvalidRequest,
+            "Request specific response headers cannot be used for anonymous GET requests.",
+        )
+    for name, value in chosen.items():
+        if any(ord(character) < 32 or ord(character) == 127 for character in value):
+            raise invalid_argument(name, value, "Header value cannot contain control characters.")
+    return {name: value.encode("utf-8").decode("latin-1") for name, value in chosen.items()}
+
+
+def object_headers(ctx: Context, version: ObjectVersion, overrides: dict[str, str]) -> Headers:
+    """Headers that describe a version, ``response-*`` overrides applied."""
+    head = version.head
+    described = {_HEADER_NAMES[name]: value for name, value in head.headers.items()}
+    described.setdefault("Content-Type", upload_headers.DEFAULT_CONTENT_TYPE)
+    described.update(overrides)
+    headers: Headers = [
+        ("Last-Modified", http_date(version.modified_ms // 1000)),
+        ("ETag", f'"{version.etag}"'),
+        ("Accept-Ranges", "bytes"),
+        *described.items(),
+    ]
+    for name, value in head.metadata.items():
+        headers.append((upload_headers.META_PREFIX + name, encode_metadata(value)))
+    if head.tags:
+        headers.append(("x-amz-tagging-count", str(len(head.tags))))
+    if head.storage_class != "STANDARD":
+        headers.append(("x-amz-storage-class", head.storage_class))
+    if head.website_redirect:
+        headers.append(("x-amz-website-redirect-location", head.website_redirect))
+    if ctx.bucket.versioning:
+        headers.append(("x-amz-version-id", version.version_id))
+    return headers
+
+
+def encode_metadata(value: str) -> str:
+    """Metadata as it goes out: ASCII and non-UTF-8 bytes as they came, other UTF-8 by RFC 2047."""
+    if value.isascii():
+        return value
+    raw = value.encode("latin-1", "replace")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+    return f"=?UTF-8?B?{base64.b64encode(raw).decode()}?="
+
+
+def checksum_headers(checksum: Checksum) -> Headers:
+    """The stored checksum and its type."""
+    return [
+        (checksums.header_name(checksum.algorithm), checksum.value),
+        ("x-amz-checksum-type", checksum.type),
+    ]
+
+
+def _part(ctx: Context, version: ObjectVersion, headers: Headers) -> tuple[int, int, bool]:
+    """Offset and length of part ``partNumber``, and whether that is everything. Adds the part's own headers."""
+    if ctx.headers.get("range"):
+        raise S3Error(Code.InvalidRequest, "Cannot specify both Range header and partNumber query parameter")
+    number = upload_headers.integer_param(ctx, "partNumber", low=1, high=10_000)
+    if version.part_count == 0:
+        if number != 1:
+            raise _no_such_part(number, 1)
+        return 0, version.size, True
+    headers.append(("x-amz-mp-parts-count", str(version.part_count)))
+    segments = read.segments(ctx.store, version)
+    if number > len(segments):
+        raise _no_such_part(number, len(segments))
+    part = segments[number - 1]
+    if part.checksum and version.checksum and ctx.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        headers += checksum_headers(
+            Checksum(version.checksum.algorithm, part.checksum, version.checksum.type)
+        )
+    return sum(segment.size for segment in segments[: number - 1]), part.size, False
+
+
+def _no_such_part(number: int, count: int) -> S3Error:
+    return S3Error(Code.InvalidPartNumber, PartNumberRequested=str(number), ActualPartCount=str(count))
+
+
+def _body(ctx: Context, version: ObjectVersion, offset: int, length: int) -> Iterable[bytes]:
+    """The bytes, by sendfile where one file holds them."""
+    if length == 0:
+        return ()
+    small = read.small_bytes(ctx.store, version)
+    if small is not None:
+        return (small if length == len(small) else small[offset : offset + length],)
+    wrapper = ctx.environ.get("wsgi.file_wrapper")
+    if wrapper is not None:
+        file = read.open_file(ctx.store, version)
+        if file is not None:
+            if offset + length == version.size or _sends_content_length(ctx):
+                file.seek(offset)
+                body: Iterable[bytes] = wrapper(file, ctx.settings.storage.buffer_bytes)
+                return body
+            file.close()
+    return read.read(ctx.store, version, offset=offset, length=length)
+
+
+def _sends_content_length(ctx: Context) -> bool:
+    """True on servers whose file wrapper stops at Content-Length, so that ranges can use it."""
+    return str(ctx.environ.get("SERVER_SOFTWARE", "")).startswith("gunicorn")
+
+
+# ---------------------------------------------------------------- attributes
+
+_ATTRIBUTES = frozenset(("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"))
+
+
+def get_object_attributes(ctx: Context) -> Response:
+    """GetObjectAttributes: chosen attributes of an object, its parts by pages.
+
+    Source: API Reference, GetObjectAttributes. Checked against AWS: never.
+    Errors: NoSuchKey, NoSuchVersion, InvalidArgument (an unknown attribute, or none).
+    """
+    version = found(ctx)
+    wanted = {
+        name.strip() for name in ctx.headers.get("x-amz-object-attributes", "").split(",") if name.strip()
+    }
+    unknown = wanted - _ATTRIBUTES
+    if unknown or not wanted:
+        raise invalid_argument(
+            "x-amz-object-attributes",
+            ",".join(sorted(unknown)),
+            f"Invalid attribute name specified: use {', '.join(sorted(_ATTRIBUTES))}.",
+        )
+    parts = _attribute_parts(ctx, version) if "ObjectParts" in wanted and version.part_count else None
+    document = results.object_attributes(
+        etag=version.etag if "ETag" in wanted else None,
+        checksum=version.checksum if "Checksum" in wanted else None,
+        parts=parts,
+        storage_class=version.head.storage_class if "StorageClass" in wanted else None,
+        size=version.size if "ObjectSize" in wanted else None,
+    )
+    headers: Headers = [("Last-Modified", http_date(version.modified_ms // 1000))]
+    if ctx.bucket.versioning:
+        headers.append(("x-amz-version-id", version.version_id))
+    return xml(document, headers=headers)
+
+
+def _attribute_parts(ctx: Context, version: ObjectVersion) -> results.AttributeParts:
+    def number(name: str, default: int) -> int:
+        text = ctx.headers.get(name, "")
+        if not text:
+            return default
+        if not (text.isascii() and text.isdigit()):
+            raise invalid_argument(name, text, f"{name} must be a whole number.")
+        return int(text)
+
+    max_parts = min(number("x-amz-max-parts", 1000), 1000)
+    marker = number("x-amz-part-number-marker", 0)
+    segments: list[Segment] = read.segments(ctx.store, version)
+    shown = [segment for segment in segments if segment.part_number > marker]
+    page = shown[:max_parts]
+    return results.AttributeParts(
+        total=version.part_count,
+        marker=marker,
+        next_marker=page[-1].part_number if page else 0,
+        max_parts=max_parts,
+        is_truncated=len(shown) > len(page),
+        algorithm=version.checksum.algorithm if version.checksum else "",
+        parts=page,
+    )
+
+
+def location(ctx: Context) -> str:
+    """The object's URL, as the uploader addressed the server."""
+    scheme = ctx.environ.get("wsgi.url_scheme", "http")
+    host = ctx.headers.get("host") or f"{ctx.environ['SERVER_NAME']}:{ctx.environ['SERVER_PORT']}"
+    bucket = "" if ctx.target.virtual_host else f"/{ctx.bucket.name}"
+    return f"{scheme}://{host}{ctx.head.mount_prefix}{bucket}/{quote(ctx.key, safe='/-_.~')}"

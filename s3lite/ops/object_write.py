@@ -1,0 +1,224 @@
+"""PutObject and CopyObject."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import unquote
+
+from s3lite.callback import spec as callback_spec
+from s3lite.context import Context, algorithms_of
+from s3lite.core import write
+from s3lite.errors import Code, S3Error, invalid_argument
+from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
+from s3lite.names import check_key
+from s3lite.ops import finish, upload_headers
+from s3lite.responses import Response, empty, xml
+from s3lite.wire import checksums, conditions, results
+from s3lite.wire.body import Source
+from s3lite.wire.checksums import ChecksumRequest, Digests
+
+
+def put_object(ctx: Context) -> Response:
+    """PutObject: store an object from the body of the request.
+
+    Source: API Reference, PutObject. Checked against AWS: never.
+    Errors: MissingContentLength, EntityTooLarge, IncompleteBody, BadDigest, InvalidDigest,
+    XAmzContentSHA256Mismatch, PreconditionFailed, KeyTooLongError, MetadataTooLarge and the callback's.
+    Differs: encryption headers are refused with NotImplemented; storage classes are names only.
+    """
+    check_key(ctx.key)
+    upload_headers.refuse_not_offered(ctx.headers)
+    owner_id = upload_headers.writer_id(ctx)
+    head = upload_headers.object_head(ctx, ctx.headers)
+    acl = upload_headers.object_acl(ctx, ctx.headers, owner_id=owner_id)
+    when = conditions.parse_write_conditions(ctx.headers)
+    check_conditions(ctx, when)
+    request = checksums.parse_checksum_headers(ctx.headers)
+    callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller))
+    source = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
+
+    stored, digests = take(ctx, source, size=ctx.payload_length(), request=request)
+    version = write.publish(
+        ctx.store,
+        ctx.bucket,
+        write.NewVersion(
+            key=ctx.key,
+            owner_id=owner_id,
+            head=head,
+            acl=acl,
+            size=stored.size,
+            etag=digests.etag,
+            checksum=stored_checksum(request, digests),
+            stored=stored,
+        ),
+        when,
+    )
+    answer = empty(200, finish.version_headers(ctx, version))
+    return finish.finish(ctx, "PutObject", version, callback, answer, content_md5=digests.etag)
+
+
+def take(
+    ctx: Context,
+    source: Source,
+    *,
+    size: int | None,
+    request: ChecksumRequest,
+    limits: tuple[int, int] | None = None,
+) -> tuple[Stored, Digests]:
+    """Receive a payload to durable storage with every hash checked; nothing is published yet.
+
+    ``limits`` is a form policy's content-length-range.
+    """
+    digests = Digests(algorithms_of(request) or {"CRC64NVME"}, sha256=ctx.payload.kind == "sha256")
+
+    def verify(received: int) -> None:
+        ctx.received = received
+        if limits is not None:
+            _check_length_range(received, limits)
+        ctx.verify(request, digests)
+
+    return write.receive(ctx.store, source, size=size, digests=digests, verify=verify), digests
+
+
+def _check_length_range(received: int, limits: tuple[int, int]) -> None:
+    low, high = limits
+    if received < low:
+        raise S3Error(Code.EntityTooSmall, ProposedSize=str(received), MinSizeAllowed=str(low))
+    if received > high:
+        raise S3Error(Code.EntityTooLarge, ProposedSize=str(received), MaxSizeAllowed=str(high))
+
+
+def stored_checksum(request: ChecksumRequest, digests: Digests) -> Checksum:
+    """What is kept: the checksum that the client chose, else CRC64NVME as S3 does."""
+    algorithm = request.trailer or request.algorithm or "CRC64NVME"
+    return Checksum(algorithm, digests.value(algorithm))
+
+
+def check_conditions(ctx: Context, when: conditions.WriteConditions) -> None:
+    """Refuse early, before the body is asked for, what the commit would refuse."""
+    if when:
+        with ctx.store.catalog.read() as tx:
+            when.check(tx.current_version(ctx.bucket.id, ctx.key))
+
+
+# ---------------------------------------------------------------- copy
+
+
+def copy_object(ctx: Context) -> Response:
+    """CopyObject: a new object with the bytes of another, by reference; no byte is moved.
+
+    Source: API Reference, CopyObject. Checked against AWS: never.
+    Errors: NoSuchKey, NoSuchBucket, InvalidRequest (onto itself unchanged), PreconditionFailed.
+    Differs: the copy of a multipart object keeps its ``-N`` ETag, where S3 makes a plain one.
+    """
+    check_key(ctx.key)
+    upload_headers.refuse_not_offered(ctx.headers)
+    callback_spec.refuse(ctx.head)
+    when = conditions.parse_write_conditions(ctx.headers)
+    metadata_directive = _directive(ctx, "x-amz-metadata-directive")
+    tagging_directive = _directive(ctx, "x-amz-tagging-directive")
+    for attempt in range(3):
+        source_bucket, source = copy_source(ctx)
+        conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
+        new = _copied(ctx, source_bucket, source, metadata_directive, tagging_directive)
+        try:
+            version = write.publish(ctx.store, ctx.bucket, new, when)
+            break
+        except S3Error as error:
+            if error.code is not Code.OperationAborted or attempt == 2:
+                raise
+    headers = finish.version_headers(ctx, version)
+    if source_bucket.versioning:
+        headers.append(("x-amz-copy-source-version-id", source.version_id))
+    document = results.copy_object_result(
+        etag=version.etag, modified_ms=version.modified_ms, checksum=version.checksum
+    )
+    return xml(document, headers=headers)
+
+
+def _directive(ctx: Context, name: str) -> str:
+    value = ctx.headers.get(name, "COPY").upper()
+    if value not in ("COPY", "REPLACE"):
+        raise invalid_argument(name, value, f"Unknown {name}: use COPY or REPLACE.")
+    return value
+
+
+def _copied(
+    ctx: Context,
+    source_bucket: Bucket,
+    source: ObjectVersion,
+    metadata_directive: str,
+    tagging_directive: str,
+) -> write.NewVersion:
+    """The version that a copy makes."""
+    head = source.head
+    if metadata_directive == "REPLACE":
+        head = replace(upload_headers.object_head(ctx, ctx.headers), tags=source.head.tags)
+    elif "x-amz-storage-class" in ctx.headers:
+        head = replace(head, storage_class=upload_headers.storage_class(ctx.headers))
+    if tagging_directive == "REPLACE":
+        head = replace(head, tags=upload_headers.object_head(ctx, ctx.headers).tags)
+    onto_itself = (
+        source_bucket.id == ctx.bucket.id
+        and source.key == ctx.key
+        and source.is_latest
+        and "versionId" not in ctx.headers["x-amz-copy-source"]
+    )
+    if onto_itself and metadata_directive == "COPY" and head == source.head and not ctx.bucket.versioning:
+        raise S3Error(
+            Code.InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing "
+            "the object's metadata, storage class, website redirect location or encryption attributes.",
+        )
+    owner_id = upload_headers.writer_id(ctx)
+    return write.NewVersion(
+        key=ctx.key,
+        owner_id=owner_id,
+        head=head,
+        acl=upload_headers.object_acl(ctx, ctx.headers, owner_id=owner_id),
+        size=source.size,
+        etag=source.etag,
+        checksum=source.checksum,
+        copy_of=source,
+    )
+
+
+def copy_source(ctx: Context) -> tuple[Bucket, ObjectVersion]:
+    """The object that x-amz-copy-source names, once the caller may read it.
+
+    The header is URL-encoded, with ``+`` for a space from some clients, with or without a leading
+    slash (client-quirks 4). Raises InvalidArgument, NoSuchBucket, NoSuchKey, NoSuchVersion, AccessDenied.
+    """
+    text = ctx.headers["x-amz-copy-source"]
+    path, _, query = text.partition("?")
+    version_id = query[len("versionId=") :] if query.startswith("versionId=") else None
+    bucket_name, _, key = (
+        unquote(path.replace("+", "%20"), errors="surrogateescape").lstrip("/").partition("/")
+    )
+    if not bucket_name or not key or any("\ud800" <= c <= "\udfff" for c in key):
+        raise invalid_argument(
+            "x-amz-copy-source",
+            text,
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+        )
+    with ctx.store.catalog.read() as tx:
+        bucket = tx.bucket(bucket_name)
+        if bucket is None:
+            raise S3Error(Code.NoSuchBucket, BucketName=bucket_name)
+        version = (
+            tx.current_version(bucket.id, key)
+            if version_id is None
+            else tx.version(bucket.id, key, version_id)
+        )
+    if version is None or version.is_delete_marker:
+        ctx.require("s3:ListBucket", bucket=bucket)
+        if version is not None and version_id is not None:
+            raise S3Error(
+                Code.InvalidRequest,
+                "The source of a copy request may not specifically refer to a delete marker by version id.",
+            )
+        if version_id is not None:
+            raise S3Error(Code.NoSuchVersion, Key=key, VersionId=version_id)
+        raise S3Error(Code.NoSuchKey, Key=key)
+    ctx.require("s3:GetObject", bucket=bucket, object_acl=version.acl)
+    return bucket, version

@@ -1,0 +1,170 @@
+"""PostObject: uploads from browser forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import quote, urlsplit
+
+from s3lite.auth.post_policy import PostPolicy
+from s3lite.callback import spec as callback_spec
+from s3lite.context import Context
+from s3lite.core import write
+from s3lite.errors import Code, S3Error, invalid_argument
+from s3lite.model import ObjectHead, ObjectVersion
+from s3lite.names import check_key
+from s3lite.ops import finish, object_read, object_write, upload_headers
+from s3lite.responses import Headers, Response, empty, xml
+from s3lite.wire import checksums, conditions, results
+from s3lite.wire.body import Source
+from s3lite.wire.form import FormReader
+from s3lite.wire.requests import parse_tagging
+
+
+def post_object(ctx: Context) -> Response:
+    """PostObject: store the file part of a multipart/form-data body under the policy's rules.
+
+    Source: API Reference, "POST Object" and "Creating an HTML form". Checked against AWS: never.
+    Errors: MalformedPOSTRequest, InvalidArgument, AccessDenied (the failing condition is named),
+    EntityTooSmall, EntityTooLarge, InvalidPolicyDocument, SignatureDoesNotMatch, and the callback's.
+    Differs: fields after the file are ignored, as in S3, whatever their name.
+    """
+    callback_spec.refuse(ctx.head)
+    limits = ctx.settings.limits
+    ceiling = limits.put_bytes + limits.form_fields_bytes + (1 << 20)
+    reader = FormReader(
+        ctx.body(max_bytes=ceiling),
+        ctx.headers.get("content-type", ""),
+        content_length=ctx.content_length(),
+        limits=limits,
+    )
+    sent = reader.fields()
+    fields = {name.lower(): value for name, value in sent.items()}
+    if "key" not in fields:
+        raise invalid_argument(
+            "key",
+            "",
+            "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.",
+        )
+    fields["key"] = fields["key"].replace("${filename}", reader.filename)
+    key = fields["key"]
+    if not key:
+        raise invalid_argument("key", "", "User key must have a length greater than 0.")
+    check_key(key)
+    ctx.head = replace(ctx.head, target=replace(ctx.target, key=key))
+
+    ctx.caller, policy = ctx.services.authenticator.form(fields)
+    _authorise(ctx, fields, policy)
+    raw = callback_spec.from_form(
+        sent,
+        covers=policy.covers if policy is not None else None,
+        unlisted=ctx.settings.callback.form_unlisted,
+    )
+    callback = finish.prepare(ctx, raw)
+    version, md5 = _store(ctx, reader, fields, policy)
+    return finish.finish(
+        ctx,
+        "PostObject",
+        version,
+        callback,
+        _answer(ctx, version, fields),
+        content_md5=md5,
+        extra=[("Location", object_read.location(ctx))],
+    )
+
+
+def _authorise(ctx: Context, fields: Mapping[str, str], policy: PostPolicy | None) -> None:
+    """The policy's conditions, then the row's permission. Nothing of the file has been read."""
+    if policy is not None:
+        accept = ctx.settings.callback.form_unlisted == "accept"
+
+        def unlisted_ok(name: str) -> bool:
+            return accept and (name == "callback" or name.startswith("x:"))
+
+        policy.check(fields, bucket=ctx.bucket.name, unlisted_ok=unlisted_ok)
+    ctx.require(ctx.route.permission)
+
+
+def _store(
+    ctx: Context, reader: FormReader, fields: Mapping[str, str], policy: PostPolicy | None
+) -> tuple[ObjectVersion, str]:
+    headers = dict(fields)
+    headers.pop("content-length", None)
+    if fields.get("acl"):
+        headers["x-amz-acl"] = fields["acl"]
+    upload_headers.refuse_not_offered(headers)
+    owner_id = upload_headers.writer_id(ctx)
+    head = _object_head(ctx, headers, reader.file_content_type)
+    acl = upload_headers.object_acl(ctx, headers, owner_id=owner_id)
+    request = checksums.parse_checksum_headers(headers)
+    low, high = (policy.content_length_range if policy else None) or (0, ctx.settings.limits.put_bytes)
+    high = min(high, ctx.settings.limits.put_bytes)
+    stored, digests = object_write.take(
+        ctx, _Bounded(reader, high), size=None, request=request, limits=(low, high)
+    )
+    version = write.publish(
+        ctx.store,
+        ctx.bucket,
+        write.NewVersion(
+            key=ctx.key,
+            owner_id=owner_id,
+            head=head,
+            acl=acl,
+            size=stored.size,
+            etag=digests.etag,
+            checksum=object_write.stored_checksum(request, digests),
+            stored=stored,
+        ),
+        conditions.parse_write_conditions(headers),
+    )
+    return version, digests.etag
+
+
+def _object_head(ctx: Context, headers: Mapping[str, str], file_type: str | None) -> ObjectHead:
+    """Fields as upload headers; the file part's own Content-Type serves when no field gives one."""
+    merged = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+    tagging = merged.pop("tagging", "")
+    merged.pop("x-amz-tagging", None)
+    if not merged.get("content-type") and file_type:
+        merged["content-type"] = file_type
+    head = upload_headers.object_head(ctx, merged)
+    return replace(head, tags=parse_tagging(tagging.encode("latin-1"), max_tags=10)) if tagging else head
+
+
+class _Bounded:
+    """Ends an upload as soon as it exceeds what the policy allows, instead of storing it first."""
+
+    def __init__(self, source: Source, limit: int) -> None:
+        self._source = source
+        self._left = limit
+        self._limit = limit
+
+    def read(self, size: int) -> bytes:
+        piece = self._source.read(size)
+        self._left -= len(piece)
+        if self._left < 0:
+            raise S3Error(
+                Code.EntityTooLarge,
+                f"Your proposed upload exceeds the maximum allowed size of {self._limit} bytes.",
+                MaxSizeAllowed=str(self._limit),
+            )
+        return piece
+
+
+def _answer(ctx: Context, version: ObjectVersion, fields: Mapping[str, str]) -> Response:
+    """S3's usual answer: a redirect, or 204, 200 or 201 as success_action_status says."""
+    headers: Headers = finish.version_headers(ctx, version)
+    location = object_read.location(ctx)
+    target = fields.get("success_action_redirect") or fields.get("redirect") or ""
+    if target and urlsplit(target).scheme in ("http", "https") and target.isprintable():
+        query = f"bucket={quote(ctx.bucket.name, safe='')}&key={quote(version.key, safe='')}&etag=%22{version.etag}%22"
+        joined = target + ("&" if urlsplit(target).query else "?") + query
+        return empty(303, [*headers, ("Location", quote(joined, safe="%/:?#[]@!$&'()*+,;=-_.~"))])
+    headers.append(("Location", location))
+    status = fields.get("success_action_status", "")
+    if status == "201":
+        document = results.post_response(
+            location=location, bucket=ctx.bucket.name, key=version.key, etag=version.etag
+        )
+        return xml(document, status=201, headers=headers)
+    return empty(200 if status == "200" else 204, headers)

@@ -1,0 +1,56 @@
+"""Configurations that s3lite does not take, answered as a fresh bucket answers them.
+
+Clients (SDK helpers, infrastructure tools, backup programs) read these before they work; the answer
+is that nothing is configured, which is true.
+"""
+
+from __future__ import annotations
+
+from s3lite.auth.acl import is_public
+from s3lite.context import Context, Handler
+from s3lite.errors import Code, S3Error
+from s3lite.responses import Response, xml
+from s3lite.wire import results
+
+
+def absent(code: Code) -> Handler:
+    """A handler that answers that this configuration does not exist."""
+
+    def handler(ctx: Context) -> Response:
+        raise S3Error(code, BucketName=ctx.bucket.name)
+
+    return handler
+
+
+def constant(root: str, body: str = "") -> Handler:
+    """A handler that answers a fixed document."""
+    document = results.constant(root, body)
+
+    def handler(_ctx: Context) -> Response:
+        return xml(document)
+
+    return handler
+
+
+def get_bucket_policy_status(ctx: Context) -> Response:
+    """GetBucketPolicyStatus: public when the ACL grants something to everyone.
+
+    Source: API Reference, GetBucketPolicyStatus. Checked against AWS: never.
+    """
+    public = "true" if is_public(ctx.bucket.acl) else "false"
+    return xml(results.constant("PolicyStatus", f"<IsPublic>{public}</IsPublic>"))
+
+
+get_bucket_accelerate_configuration = constant("AccelerateConfiguration")
+get_bucket_logging = constant("BucketLoggingStatus")
+get_bucket_notification_configuration = constant("NotificationConfiguration")
+get_bucket_request_payment = constant("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")
+get_bucket_policy = absent(Code.NoSuchBucketPolicy)
+get_bucket_cors = absent(Code.NoSuchCORSConfiguration)
+get_bucket_lifecycle_configuration = absent(Code.NoSuchLifecycleConfiguration)
+get_bucket_website = absent(Code.NoSuchWebsiteConfiguration)
+get_bucket_encryption = absent(Code.ServerSideEncryptionConfigurationNotFoundError)
+get_bucket_replication = absent(Code.ReplicationConfigurationNotFoundError)
+get_object_lock_configuration = absent(Code.ObjectLockConfigurationNotFoundError)
+get_public_access_block = absent(Code.NoSuchPublicAccessBlockConfiguration)
+get_bucket_ownership_controls = absent(Code.OwnershipControlsNotFoundError)

@@ -1,0 +1,53 @@
+"""The paths under ``/.s3lite/``: health, readiness and the public keys of callbacks.
+
+No bucket name begins with a dot, so they never stand in the way of one.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from s3lite.context import Services
+from s3lite.errors import Code, S3Error
+from s3lite.model import RequestHead
+from s3lite.responses import Response
+
+PREFIX = ".s3lite"
+
+log = logging.getLogger("s3lite")
+
+
+def answer(head: RequestHead, services: Services) -> Response:
+    """Answer a request for a reserved path. Raises MethodNotAllowed, NoSuchKey."""
+    if head.method not in ("GET", "HEAD"):
+        raise S3Error(Code.MethodNotAllowed, headers={"Allow": "GET, HEAD"})
+    match head.target.key:
+        case "health":
+            return _text(200, "ok\n")
+        case "ready":
+            return _ready(services)
+        case "callback-key.pem":
+            pem = services.callback_keys.public_pem()
+            return Response(200, [("Content-Type", "application/x-pem-file")], pem)
+        case "callback-keys.json":
+            keys = services.callback_keys.public_keys_json()
+            return Response(200, [("Content-Type", "application/json")], keys)
+    raise S3Error(
+        Code.NoSuchKey, "Under /.s3lite/ there are health, ready, callback-key.pem and callback-keys.json."
+    )
+
+
+def _ready(services: Services) -> Response:
+    """200 while index and bytes answer, 503 with a word why they do not."""
+    try:
+        with services.store.catalog.read() as tx:
+            tx.setting("ready")
+        services.store.blobs.ready()
+    except Exception as problem:  # noqa: BLE001  # whatever breaks storage means not ready
+        log.warning("not ready: %s", problem)
+        return _text(503, "storage does not answer\n")
+    return _text(200, "ready\n")
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(status, [("Content-Type", "text/plain; charset=utf-8")], text.encode())

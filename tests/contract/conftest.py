@@ -1,0 +1,50 @@
+"""The implementations that every contract test runs on."""
+
+from __future__ import annotations
+
+import pytest
+from contract.storage_kit import StillClock, Writer
+
+from s3lite.blobs.local import LocalBlobs
+from s3lite.blobs.memory import MemoryBlobs
+from s3lite.catalog.secrets import SecretBox
+from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
+
+
+@pytest.fixture
+def clock():
+    return StillClock()
+
+
+@pytest.fixture(params=["file", "memory"])
+def catalog(request, tmp_path, clock):
+    path = MEMORY if request.param == "memory" else tmp_path / "index.db"
+    catalog = SqliteCatalog(path, durability="relaxed", clock=clock, secrets=SecretBox(b"k" * 32))
+    catalog.migrate()
+    yield catalog
+    with catalog.read() as tx:
+        assert tx.reference_faults(limit=10) == []
+    assert catalog.quick_check() == []
+    catalog.close()
+
+
+@pytest.fixture
+def writer(catalog):
+    return Writer(catalog)
+
+
+@pytest.fixture
+def bucket(writer):
+    return writer.bucket()
+
+
+@pytest.fixture(params=["local", "named", "relaxed", "memory"])
+def blobs(request, tmp_path, clock):
+    if request.param == "memory":
+        store = MemoryBlobs(clock=clock)
+    else:
+        durability = "relaxed" if request.param == "relaxed" else "full"
+        store = LocalBlobs(tmp_path, durability=durability)
+        store.has_unnamed = request.param != "named"
+    yield store
+    store.close()

@@ -1,0 +1,496 @@
+"""What `s3lite.catalog.base` promises, on every implementation."""
+
+import dataclasses
+
+import pytest
+from contract.storage_kit import ACL, HEAD
+
+from s3lite.model import AccessKey, Account, Acl, Checksum, Completion, Grant, Part, Stored
+
+ALICE = Account("tenant$alice", "Alice", "alice@example.org", True, 3)
+
+
+def ask(catalog, question):
+    with catalog.read() as tx:
+        return question(tx)
+
+
+def test_account_round_trip(catalog):
+    bob = Account("bob", "Bob", "")
+    catalog.write(lambda tx: [tx.put_account(ALICE), tx.put_account(bob)])
+    assert ask(catalog, lambda tx: tx.account(ALICE.id)) == ALICE
+    assert ask(catalog, lambda tx: tx.account_by_email("alice@example.org")) == ALICE
+    assert ask(catalog, lambda tx: tx.account_by_email("")) is None
+    assert ask(catalog, lambda tx: tx.accounts()) == [bob, ALICE]
+    renamed = dataclasses.replace(ALICE, display_name="A.")
+    catalog.write(lambda tx: tx.put_account(renamed))
+    assert ask(catalog, lambda tx: tx.account(ALICE.id)) == renamed
+
+
+def test_access_key_round_trip_and_removal(catalog):
+    key = AccessKey("AK", "sëcret", ALICE, True, "off", "whsec_x", 4)
+    catalog.write(lambda tx: [tx.put_account(ALICE), tx.put_access_key(key)])
+    assert ask(catalog, lambda tx: tx.access_key("AK")) == key
+    assert ask(catalog, lambda tx: tx.access_keys()) == [key]
+    assert ask(catalog, lambda tx: tx.access_keys("nobody")) == []
+    disabled = dataclasses.replace(key, enabled=False)
+    catalog.write(lambda tx: tx.put_access_key(disabled))
+    assert ask(catalog, lambda tx: tx.access_keys(ALICE.id)) == [disabled]
+    assert catalog.write(lambda tx: tx.remove_access_key("AK"))
+    assert not catalog.write(lambda tx: tx.remove_access_key("AK"))
+
+
+def test_remove_account_takes_its_keys(catalog):
+    key = AccessKey("AK", "s", ALICE)
+    catalog.write(lambda tx: [tx.put_account(ALICE), tx.put_access_key(key)])
+    assert catalog.write(lambda tx: tx.remove_account(ALICE.id))
+    assert not catalog.write(lambda tx: tx.remove_account(ALICE.id))
+    assert ask(catalog, lambda tx: tx.access_key("AK")) is None
+
+
+def test_put_access_key_needs_its_account(catalog):
+    with pytest.raises(ValueError, match="index"):
+        catalog.write(lambda tx: tx.put_access_key(AccessKey("AK", "s", ALICE)))
+
+
+def test_bucket_round_trip(catalog, writer):
+    made = writer.bucket()
+    assert writer.bucket() is None
+    catalog.write(lambda tx: tx.set_versioning(made.id, "Enabled"))
+    acl = Acl("alice", (Grant("http://group", "READ", True),))
+    catalog.write(lambda tx: tx.set_bucket_acl(made.id, acl))
+    assert ask(catalog, lambda tx: tx.bucket("bucket")) == dataclasses.replace(
+        made, versioning="Enabled", acl=acl
+    )
+    assert made.object_lock is True
+    assert ask(catalog, lambda tx: tx.bucket("other")) is None
+
+
+def test_buckets_pages_by_owner_prefix_and_name(catalog, writer):
+    for name, owner in (("b1", "x"), ("a", "x"), ("b2", "y"), ("b3", "x"), ("c", "x")):
+        writer.bucket(name, owner)
+
+    def names(**values):
+        return [bucket.name for bucket in ask(catalog, lambda tx: tx.buckets(**values))]
+
+    assert names(owner_id=None) == ["a", "b1", "b2", "b3", "c"]
+    assert names(owner_id="x") == ["a", "b1", "b3", "c"]
+    assert names(owner_id="x", prefix="b") == ["b1", "b3"]
+    assert names(owner_id=None, prefix="b", after="b1", limit=1) == ["b2"]
+
+
+def test_bucket_ids_are_never_reused(catalog, writer):
+    first = writer.bucket()
+    catalog.write(lambda tx: tx.delete_bucket(first.id))
+    assert writer.bucket().id > first.id
+
+
+def test_bucket_config(catalog, bucket):
+    catalog.write(lambda tx: tx.put_bucket_config(bucket.id, "cors", b"<one/>"))
+    catalog.write(lambda tx: tx.put_bucket_config(bucket.id, "cors", b"<two/>"))
+    assert ask(catalog, lambda tx: tx.bucket_config(bucket.id, "cors")) == b"<two/>"
+    assert catalog.write(lambda tx: tx.delete_bucket_config(bucket.id, "cors"))
+    assert not catalog.write(lambda tx: tx.delete_bucket_config(bucket.id, "cors"))
+    assert ask(catalog, lambda tx: tx.bucket_config(bucket.id, "cors")) is None
+
+
+def test_delete_bucket_takes_uploads_configs_and_completions(catalog, writer, bucket):
+    part = writer.part(writer.upload(bucket), 1)
+    completion = Completion("u", bucket.id, "k", "f", "e", "v", 1, 1)
+    catalog.write(lambda tx: [tx.put_bucket_config(bucket.id, "cors", b"x"), tx.put_completion(completion)])
+    catalog.write(lambda tx: tx.delete_bucket(bucket.id))
+    assert ask(catalog, lambda tx: tx.bucket("bucket")) is None
+    assert ask(catalog, lambda tx: tx.completion(bucket.id, "k", "u")) is None
+    assert writer.garbage() == {part.blob}
+
+
+def test_delete_bucket_refuses_one_with_versions(catalog, writer, bucket):
+    writer.version(bucket, "k")
+    assert not ask(catalog, lambda tx: tx.bucket_is_empty(bucket.id))
+    with pytest.raises(ValueError, match="index"):
+        catalog.write(lambda tx: tx.delete_bucket(bucket.id))
+
+
+def test_bucket_is_empty_counts_markers_and_not_uploads(catalog, writer, bucket):
+    writer.upload(bucket)
+    assert ask(catalog, lambda tx: tx.bucket_is_empty(bucket.id))
+    writer.version(bucket, "k", is_delete_marker=True)
+    assert not ask(catalog, lambda tx: tx.bucket_is_empty(bucket.id))
+
+
+def test_insert_version_round_trip(catalog, writer, bucket):
+    checksum = Checksum("CRC32", "AAAA==", "COMPOSITE")
+    made = writer.version(bucket, "ключ\0\n/x", "v1", stored=writer.stored(), checksum=checksum)
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "ключ\0\n/x")) == made
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "ключ\0\n/x", "v1")) == made
+    assert (made.head, made.acl, made.checksum, made.is_latest) == (HEAD, ACL, checksum, True)
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "ключ\0\n/x", "v2")) is None
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "ключ")) is None
+
+
+def test_insert_version_refuses_a_repeated_version_id(catalog, writer, bucket):
+    writer.version(bucket, "k", stored=writer.stored())
+    with pytest.raises(ValueError, match="index"):
+        writer.version(bucket, "k", stored=writer.stored())
+    assert len(writer.refs()) == 1
+
+
+def test_latest_moves_with_insert_and_remove(catalog, writer, bucket):
+    first, second, third = (writer.version(bucket, "k", name) for name in ("v1", "v2", "v3"))
+    assert first.row < second.row < third.row
+
+    def latest():
+        listed = ask(catalog, lambda tx: tx.list_versions(bucket.id, lower=b"", upper=None, limit=9))
+        return [version.version_id for version in listed if version.is_latest]
+
+    assert latest() == ["v3"]
+    catalog.write(lambda tx: tx.remove_version(second))
+    assert latest() == ["v3"]
+    catalog.write(lambda tx: tx.remove_version(third))
+    assert latest() == ["v1"]
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "k")) == first
+    catalog.write(lambda tx: tx.remove_version(first))
+    assert latest() == []
+
+
+def test_remove_version_twice_releases_once(catalog, writer, bucket):
+    made = writer.version(bucket, "k", stored=writer.stored())
+    writer.version(bucket, "copy", copy_of=made)
+    catalog.write(lambda tx: tx.remove_version(made))
+    catalog.write(lambda tx: tx.remove_version(made))
+    assert writer.refs() == {made.blob: 1}
+    assert writer.garbage() == set()
+
+
+def test_update_version(catalog, writer, bucket):
+    made = writer.version(bucket, "k")
+    acl = Acl("bob")
+    catalog.write(lambda tx: tx.update_version(made.row, acl=acl))
+    catalog.write(lambda tx: tx.update_version(made.row, tags=(("a", "1"), ("b", ""))))
+    found = ask(catalog, lambda tx: tx.current_version(bucket.id, "k"))
+    assert (found.acl, found.head.tags) == (acl, (("a", "1"), ("b", "")))
+    catalog.write(lambda tx: tx.update_version(made.row, tags=()))
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "k")).head.tags == ()
+
+
+def test_inline_data_lives_until_its_garbage_is_forgotten(catalog, writer, bucket, clock):
+    made = writer.version(bucket, "k", stored=writer.stored(b"\0bytes", inline=True))
+    plain = writer.version(bucket, "file", stored=writer.stored())
+    assert ask(catalog, lambda tx: tx.inline_data(made.blob)) == b"\0bytes"
+    assert ask(catalog, lambda tx: tx.inline_data(plain.blob)) is None
+    catalog.write(lambda tx: tx.remove_version(made))
+    assert ask(catalog, lambda tx: tx.inline_data(made.blob)) == b"\0bytes"
+    now_ms = clock.time_ms()
+    assert ask(catalog, lambda tx: tx.due_garbage(before_ms=now_ms, limit=9)) == []
+    assert ask(catalog, lambda tx: tx.due_garbage(before_ms=now_ms + 1, limit=9)) == [made.blob]
+    catalog.write(lambda tx: tx.forget_garbage([made.blob, plain.blob]))
+    assert ask(catalog, lambda tx: tx.inline_data(made.blob)) is None
+    assert ask(catalog, lambda tx: tx.known_blobs([made.blob, plain.blob])) == {plain.blob}
+    assert ask(catalog, lambda tx: tx.counts())["inline"] == 0
+
+
+def test_empty_object_holds_no_blob(catalog, writer, bucket):
+    made = writer.version(bucket, "k", stored=Stored(None, 0))
+    assert made.blob is None
+    catalog.write(lambda tx: tx.remove_version(made))
+    assert writer.garbage() == set()
+
+
+def test_copy_holds_the_same_blob(catalog, writer, bucket):
+    source = writer.version(bucket, "k", stored=writer.stored())
+    copy = writer.version(bucket, "copy", copy_of=source)
+    assert writer.refs() == {source.blob: 2}
+    catalog.write(lambda tx: tx.remove_version(source))
+    assert ask(catalog, lambda tx: tx.is_referenced(source.blob))
+    catalog.write(lambda tx: tx.remove_version(copy))
+    assert not ask(catalog, lambda tx: tx.is_referenced(source.blob))
+    assert writer.garbage() == {source.blob}
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+def test_copy_over_itself_keeps_the_bytes(catalog, writer, bucket, parts):
+    if parts:
+        upload = writer.upload(bucket, "k")
+        for number in range(1, parts + 1):
+            writer.part(upload, number)
+        source = writer.complete(upload, range(1, parts + 1))
+    else:
+        source = writer.version(bucket, "k", stored=writer.stored())
+
+    def work(tx):
+        tx.remove_version(source)
+        return writer.insert(tx, bucket, "k", copy_of=source)
+
+    copy = catalog.write(work)
+    assert set(writer.refs().values()) == {1}
+    assert writer.garbage() == set()
+    assert len(ask(catalog, lambda tx: tx.segments(copy.row))) == parts
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+def test_copy_of_what_is_gone_is_refused(catalog, writer, bucket, parts):
+    if parts:
+        upload = writer.upload(bucket, "k")
+        writer.part(upload, 1)
+        source = writer.complete(upload, [1])
+    else:
+        source = writer.version(bucket, "k", stored=writer.stored())
+    catalog.write(lambda tx: tx.remove_version(source))
+    with pytest.raises(LookupError):
+        writer.version(bucket, "copy", copy_of=source)
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "copy")) is None
+
+
+def test_list_objects_is_in_byte_order_without_markers_and_old_versions(catalog, writer, bucket):
+    other = writer.bucket("other")
+    keys = ["a", "a/b", "a0", "Z", "é", "\uffff", "\U00010000", "a\0"]
+    for key in keys:
+        writer.version(bucket, key, "v1")
+        writer.version(bucket, key, "v2")
+    writer.version(bucket, "b", is_delete_marker=True)
+    writer.version(other, "aa")
+
+    def listed(**values):
+        return [entry.key for entry in ask(catalog, lambda tx: tx.list_objects(bucket.id, **values))]
+
+    assert listed(lower=b"", upper=None, limit=99) == sorted(keys, key=str.encode)
+    assert listed(lower=b"a", upper=b"a0", limit=99) == ["a", "a\0", "a/b"]
+    assert listed(lower=b"a\0", upper=None, limit=1) == ["a\0"]
+
+
+def test_list_objects_row(catalog, writer, bucket):
+    writer.version(bucket, "k", stored=writer.stored(), checksum=Checksum("SHA1", "x"))
+    (entry,) = ask(catalog, lambda tx: tx.list_objects(bucket.id, lower=b"", upper=None, limit=9))
+    assert entry == ("k", 4, "e", 7, "alice", "STANDARD", "SHA1", "FULL_OBJECT")
+    assert entry.storage_class == "STANDARD"
+
+
+def test_list_versions_pages_through_everything_once(catalog, writer, bucket):
+    made = [
+        writer.version(bucket, key, f"v{number}", is_delete_marker=number == 2)
+        for number in range(4)
+        for key in ("a", "b", "b/c", "d")
+    ]
+    expected = sorted(made, key=lambda version: (version.key.encode(), -version.row))
+    for limit in (1, 3, 99):
+        found, lower, after = [], b"", None
+        while page := ask(
+            catalog,
+            lambda tx, lower=lower, after=after, limit=limit: tx.list_versions(
+                bucket.id, lower=lower, upper=None, after_row=after, limit=limit
+            ),
+        ):
+            assert len(page) <= limit
+            found += page
+            lower, after = page[-1].key.encode(), page[-1].row
+        assert [entry.row for entry in found] == [version.row for version in expected]
+        assert [entry.is_latest for entry in found] == [True, False, False, False] * 4
+        assert [entry.is_delete_marker for entry in found] == [False, True, False, False] * 4
+    within = ask(catalog, lambda tx: tx.list_versions(bucket.id, lower=b"b", upper=b"c", limit=99))
+    assert {entry.key for entry in within} == {"b", "b/c"}
+    assert ask(catalog, lambda tx: tx.list_versions(bucket.id, lower=b"b", upper=b"b", limit=99)) == []
+
+
+def test_upload_round_trip(catalog, writer, bucket):
+    made = writer.upload(
+        bucket,
+        "k\0",
+        checksum_algorithm="CRC32",
+        checksum_type="COMPOSITE",
+        callback="c",
+        callback_var="v",
+        callback_access_key="AK",
+    )
+    assert ask(catalog, lambda tx: tx.upload(bucket.id, "k\0", made.upload_id)) == made
+    assert ask(catalog, lambda tx: tx.upload(bucket.id, "k", made.upload_id)) is None
+    assert (made.callback, made.callback_access_key, made.head) == ("c", "AK", HEAD)
+
+
+def test_list_uploads_by_key_then_age(catalog, writer, bucket):
+    rows = [writer.upload(bucket, key).row for key in ("b", "a", "b", "c", "b")]
+
+    def listed(**values):
+        values = {"lower": b"", "upper": None, "limit": 99} | values
+        return [upload.row for upload in ask(catalog, lambda tx: tx.list_uploads(bucket.id, **values))]
+
+    assert listed() == [rows[1], rows[0], rows[2], rows[4], rows[3]]
+    assert listed(lower=b"b", after_row=rows[0], limit=2) == [rows[2], rows[4]]
+    assert listed(lower=b"b", upper=b"c") == [rows[0], rows[2], rows[4]]
+
+
+def test_expired_uploads_are_those_nobody_touched(catalog, writer, bucket):
+    old, touched = writer.upload(bucket, initiated_ms=1), writer.upload(bucket, initiated_ms=2)
+    writer.upload(bucket, initiated_ms=100)
+    writer.part(old, 1, modified_ms=50)
+    writer.part(touched, 1, modified_ms=100)
+    assert ask(catalog, lambda tx: tx.expired_uploads(before_ms=100, limit=9)) == [old]
+    assert ask(catalog, lambda tx: tx.expired_uploads(before_ms=200, limit=1)) == [old]
+
+
+def test_put_part_replaces_and_releases(catalog, writer, bucket):
+    upload = writer.upload(bucket)
+    first, other = writer.part(upload, 2), writer.part(upload, 1)
+    second = writer.part(upload, 2)
+    assert ask(catalog, lambda tx: tx.parts(upload.row)) == [other, second]
+    assert ask(catalog, lambda tx: tx.parts(upload.row, after=1, limit=1)) == [second]
+    assert ask(catalog, lambda tx: tx.part(upload.row, 2)) == second
+    assert ask(catalog, lambda tx: tx.part(upload.row, 3)) is None
+    assert writer.garbage() == {first.blob}
+
+
+def test_put_part_by_reference_over_itself(catalog, writer, bucket):
+    source = writer.version(bucket, "k", stored=writer.stored())
+    upload = writer.upload(bucket)
+    for number in (1, 1, 2):
+        writer.part(upload, number, size=4, copied=source.blob)
+    assert writer.refs() == {source.blob: 3}
+    catalog.write(lambda tx: tx.remove_upload(upload))
+    assert writer.refs() == {source.blob: 1}
+
+
+def test_put_part_refuses_what_is_gone(catalog, writer, bucket):
+    upload = writer.upload(bucket)
+    with pytest.raises(LookupError):
+        writer.part(upload, 1, copied="0" * 32)
+    catalog.write(lambda tx: tx.remove_upload(upload))
+    with pytest.raises(ValueError, match="index"):
+        writer.part(upload, 1)
+    assert writer.refs() == {}
+
+
+def test_empty_part(catalog, writer, bucket):
+    upload = writer.upload(bucket)
+    catalog.write(lambda tx: tx.put_part(upload.row, Part(1, 0, "e", 1, None), stored=Stored(None, 0)))
+    version = writer.complete(upload, [1])
+    assert (version.size, version.part_count) == (0, 1)
+    assert ask(catalog, lambda tx: tx.segments(version.row))[0].blob is None
+
+
+def test_complete_upload_moves_chosen_parts_and_releases_the_rest(catalog, writer, bucket):
+    upload = writer.upload(bucket, "big")
+    parts = {number: writer.part(upload, number, size=number) for number in (1, 2, 5, 9)}
+    writer.version(bucket, "big", "older")
+    version = writer.complete(upload, [1, 5])
+    assert (version.size, version.part_count, version.head, version.acl) == (6, 2, HEAD, ACL)
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "big")) == version
+    segments = ask(catalog, lambda tx: tx.segments(version.row))
+    assert [(s.part_number, s.size, s.blob, s.etag, s.checksum) for s in segments] == [
+        (number, number, parts[number].blob, f"etag{number}", f"sum{number}") for number in (1, 5)
+    ]
+    assert ask(catalog, lambda tx: tx.segments(version.row, after=1, limit=1)) == segments[1:]
+    assert writer.garbage() == {parts[2].blob, parts[9].blob}
+    assert ask(catalog, lambda tx: tx.upload(bucket.id, "big", upload.upload_id)) is None
+    catalog.write(lambda tx: tx.remove_version(version))
+    assert writer.garbage() == {part.blob for part in parts.values()}
+
+
+def test_complete_upload_refuses_missing_parts(catalog, writer, bucket):
+    upload = writer.upload(bucket)
+    writer.part(upload, 1)
+    with pytest.raises(LookupError):
+        writer.complete(upload, [1, 2])
+    assert len(ask(catalog, lambda tx: tx.parts(upload.row))) == 1
+
+
+def test_remove_upload_releases_its_parts(catalog, writer, bucket):
+    upload = writer.upload(bucket)
+    part = writer.part(upload, 1)
+    catalog.write(lambda tx: tx.remove_upload(upload))
+    assert writer.garbage() == {part.blob}
+    assert ask(catalog, lambda tx: tx.counts())["parts"] == 0
+
+
+def test_completion_round_trip(catalog, bucket):
+    made = Completion(
+        "u", bucket.id, "k\0", "f", "e", "v", 3, 10, Checksum("CRC32", "x"), "c", "w", "AK", "i"
+    )
+    catalog.write(lambda tx: [tx.put_completion(made), tx.put_completion(made)])
+    catalog.write(lambda tx: tx.set_completion_callback("u", state="ok", reply=b"\0", reply_type="t"))
+    assert ask(catalog, lambda tx: tx.completion(bucket.id, "k\0", "u")) == dataclasses.replace(
+        made, callback_state="ok", callback_reply=b"\0", callback_reply_type="t"
+    )
+    assert ask(catalog, lambda tx: tx.completion(bucket.id, "k", "u")) is None
+    assert catalog.write(lambda tx: tx.forget_completions(before_ms=10)) == 0
+    assert catalog.write(lambda tx: tx.forget_completions(before_ms=11)) == 1
+
+
+def test_stored_blobs_pages(catalog, writer, bucket):
+    made = sorted(
+        writer.version(bucket, key, stored=writer.stored(inline=key == "a")).blob for key in ("a", "b")
+    )
+    (first,) = ask(catalog, lambda tx: tx.stored_blobs(limit=1))
+    (second,) = ask(catalog, lambda tx: tx.stored_blobs(after=first[0], limit=9))
+    assert [first[0], second[0]] == made
+    assert {first[1:], second[1:]} == {(4, 1, True), (4, 1, False)}
+
+
+def test_counts(catalog, writer, bucket):
+    writer.version(bucket, "a", stored=writer.stored(b"12345", inline=True))
+    gone = writer.version(bucket, "b", stored=writer.stored(b"123"))
+    catalog.write(lambda tx: tx.remove_version(gone))
+    writer.version(bucket, "b", is_delete_marker=True)
+    writer.part(writer.upload(bucket), 1, size=5)
+    assert ask(catalog, lambda tx: tx.counts()) == {
+        "buckets": 1,
+        "objects": 1,
+        "versions": 2,
+        "bytes": 13,
+        "uploads": 1,
+        "parts": 1,
+        "blobs": 3,
+        "inline": 1,
+        "garbage": 1,
+    }
+
+
+def test_settings(catalog):
+    assert ask(catalog, lambda tx: tx.setting("key")) is None
+    catalog.write(lambda tx: tx.put_setting("key", b"one"))
+    catalog.write(lambda tx: tx.put_setting("key", b"two"))
+    assert ask(catalog, lambda tx: tx.setting("key")) == b"two"
+
+
+def test_lease_has_one_holder_until_it_ends(catalog, clock):
+    assert catalog.lease("sweep", holder="a", ttl_s=10)
+    assert not catalog.lease("sweep", holder="b", ttl_s=10)
+    assert catalog.lease("other", holder="b", ttl_s=10)
+    clock.now += 9
+    assert catalog.lease("sweep", holder="a", ttl_s=10)
+    clock.now += 9
+    assert not catalog.lease("sweep", holder="b", ttl_s=10)
+    clock.now += 1
+    assert catalog.lease("sweep", holder="b", ttl_s=10)
+
+
+def test_iter_versions_sees_each_once(catalog, writer, bucket):
+    def work(tx):
+        return [writer.insert(tx, bucket, f"k{number}") for number in range(1203)]
+
+    made = catalog.write(work)
+    assert list(catalog.iter_versions()) == made
+
+
+def test_an_exception_undoes_its_own_work_only(catalog, writer, bucket):
+    def work(tx):
+        writer.insert(tx, bucket, "k", stored=writer.stored(inline=True))
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        catalog.write(work)
+    assert writer.refs() == {}
+    writer.version(bucket, "k")
+    assert not ask(catalog, lambda tx: tx.bucket_is_empty(bucket.id))
+
+
+def test_work_sees_its_own_changes_and_returns_its_value(catalog, writer, bucket):
+    def work(tx):
+        made = writer.insert(tx, bucket, "k")
+        assert tx.current_version(bucket.id, "k") == made
+        return made.row
+
+    assert catalog.write(work) == ask(catalog, lambda tx: tx.current_version(bucket.id, "k")).row
+
+
+def test_migrate_again_changes_nothing(catalog, writer, bucket):
+    catalog.migrate()
+    assert ask(catalog, lambda tx: tx.bucket("bucket")) == bucket

@@ -1,0 +1,182 @@
+"""A catalog against a dictionary: whatever is done in whatever order, counts and latest stay right."""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from contract.storage_kit import StillClock, Writer
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from s3lite.catalog.secrets import SecretBox
+from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
+
+KEYS = st.sampled_from(["a", "a/b", "é", "b\0"])
+
+
+class CatalogMachine(RuleBasedStateMachine):
+    """The model: versions in order of commit with the blobs each holds, and open uploads with theirs."""
+
+    versions = Bundle("versions")
+    uploads = Bundle("uploads")
+    in_memory = True
+
+    @initialize()
+    def start(self):
+        self.directory = tempfile.TemporaryDirectory()
+        path = MEMORY if self.in_memory else Path(self.directory.name) / "index.db"
+        self.catalog = SqliteCatalog(
+            path, durability="relaxed", clock=StillClock(), secrets=SecretBox(b"k" * 32)
+        )
+        self.catalog.migrate()
+        self.writer = Writer(self.catalog)
+        self.bucket = self.writer.bucket()
+        self.held = {}  # row -> blobs
+        self.made = {}  # row -> version
+        self.parts = {}  # upload -> {number: blob}
+        self.forgotten = set()
+        self.known = set()
+
+    def teardown(self):
+        if hasattr(self, "catalog"):
+            self.catalog.close()
+            self.directory.cleanup()
+
+    def new_id(self):
+        return self.writer.ids.version()
+
+    def hold(self, version, blobs):
+        self.made[version.row] = version
+        self.held[version.row] = blobs
+        return version
+
+    @rule(target=versions, key=KEYS, inline=st.booleans())
+    def put(self, key, inline):
+        stored = self.writer.stored(inline=inline)
+        version = self.writer.version(self.bucket, key, self.new_id(), stored=stored)
+        self.known.add(stored.id)
+        return self.hold(version, [stored.id])
+
+    @rule(target=versions, key=KEYS)
+    def mark_deleted(self, key):
+        version = self.writer.version(self.bucket, key, self.new_id(), is_delete_marker=True)
+        return self.hold(version, [])
+
+    @rule(target=versions, source=versions, key=KEYS)
+    def copy(self, source, key):
+        if source.row not in self.held:
+            if source.part_count or (source.blob and not self.writer.refs().get(source.blob)):
+                with pytest.raises(LookupError):
+                    self.writer.version(self.bucket, key, self.new_id(), copy_of=source)
+            return source
+        version = self.writer.version(self.bucket, key, self.new_id(), copy_of=source)
+        return self.hold(version, list(self.held[source.row]))
+
+    @rule(target=versions, source=versions)
+    def copy_over_itself(self, source):
+        if source.row not in self.held:
+            return source
+
+        def work(tx):
+            tx.remove_version(source)
+            return self.writer.insert(tx, self.bucket, source.key, source.version_id, copy_of=source)
+
+        version = self.catalog.write(work)
+        return self.hold(version, self.held.pop(source.row))
+
+    @rule(version=versions)
+    def remove(self, version):
+        self.catalog.write(lambda tx: tx.remove_version(version))
+        self.held.pop(version.row, None)
+
+    @rule(target=uploads, key=KEYS)
+    def begin(self, key):
+        upload = self.writer.upload(self.bucket, key)
+        self.parts[upload.row] = {}
+        return upload
+
+    @rule(upload=uploads, number=st.integers(1, 4))
+    def put_part(self, upload, number):
+        blob = self.writer.part(upload, number).blob
+        self.known.add(blob)
+        self.parts[upload.row][number] = blob
+
+    @rule(upload=uploads, number=st.integers(1, 4), source=versions)
+    def copy_part(self, upload, number, source):
+        if source.row in self.held and source.blob:
+            self.writer.part(upload, number, size=source.size, copied=source.blob)
+            self.parts[upload.row][number] = source.blob
+
+    @rule(target=versions, upload=consumes(uploads), chosen=st.sets(st.integers(1, 4)))
+    def complete(self, upload, chosen):
+        parts = self.parts.pop(upload.row)
+        numbers = sorted(chosen & set(parts)) or sorted(parts)
+        if not numbers:
+            self.catalog.write(lambda tx: tx.remove_upload(upload))
+            return self.mark_deleted(upload.key)
+        version = self.writer.complete(upload, numbers, self.new_id())
+        return self.hold(version, [parts[number] for number in numbers])
+
+    @rule(upload=consumes(uploads))
+    def abort(self, upload):
+        self.catalog.write(lambda tx: tx.remove_upload(upload))
+        del self.parts[upload.row]
+
+    @rule(limit=st.integers(1, 3))
+    def sweep(self, limit):
+        with self.catalog.read() as tx:
+            due = tx.due_garbage(before_ms=1 << 60, limit=limit)
+        self.catalog.write(lambda tx: tx.forget_garbage(due))
+        self.forgotten.update(due)
+
+    @invariant()
+    def counts_are_right(self):
+        if not hasattr(self, "catalog"):
+            return
+        expected = Counter(dict.fromkeys(self.known - self.forgotten, 0))
+        for blobs in (*self.held.values(), *(parts.values() for parts in self.parts.values())):
+            expected.update(blobs)
+        assert self.writer.refs() == dict(expected)
+        assert self.writer.garbage() == {blob for blob, count in expected.items() if not count}
+        with self.catalog.read() as tx:
+            assert tx.reference_faults(limit=5) == []
+
+    @invariant()
+    def listings_are_right(self):
+        if not hasattr(self, "catalog"):
+            return
+        order = sorted(
+            (self.made[row] for row in self.held), key=lambda version: (version.key.encode(), -version.row)
+        )
+        with self.catalog.read() as tx:
+            listed = tx.list_versions(self.bucket.id, lower=b"", upper=None, limit=9999)
+            objects = tx.list_objects(self.bucket.id, lower=b"", upper=None, limit=9999)
+        assert [entry.row for entry in listed] == [version.row for version in order]
+        latest = {version.key: version for version in reversed(order)}
+        assert {entry.key: entry.row for entry in listed if entry.is_latest} == {
+            key: version.row for key, version in latest.items()
+        }
+        assert [entry.key for entry in objects] == [
+            key for key in sorted(latest, key=str.encode) if not latest[key].is_delete_marker
+        ]
+
+
+class FileMachine(CatalogMachine):
+    in_memory = False
+
+
+@pytest.mark.parametrize("machine", [CatalogMachine, FileMachine])
+def test_catalog_agrees_with_a_dictionary(machine):
+    examples = 40 if machine.in_memory else 10
+    run_machine(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,131 @@
+"""The table against the API's own model, which ships inside botocore."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import botocore.session
+import pytest
+
+from s3lite.context import Level
+from s3lite.dispatch import Dispatcher, level_of
+from s3lite.errors import Code, S3Error
+from s3lite.model import RequestHead, Target
+from s3lite.routes import ROUTES
+from s3lite.target import parse_query
+
+MODEL = botocore.session.get_session().get_service_model("s3")
+DISPATCHER = Dispatcher(ROUTES)
+
+# Deprecated names of operations whose request is the same as that of their successor.
+TWINS = {
+    "GetBucketLifecycle": "GetBucketLifecycleConfiguration",
+    "PutBucketLifecycle": "PutBucketLifecycleConfiguration",
+    "GetBucketNotification": "GetBucketNotificationConfiguration",
+    "PutBucketNotification": "PutBucketNotificationConfiguration",
+}
+# What the model's URI does not say and a real request always carries.
+REQUIRED = {
+    "CopyObject": ({}, {"x-amz-copy-source": "b/k"}),
+    "UploadPart": ({"partNumber": "1", "uploadId": "u"}, {}),
+    "UploadPartCopy": ({"partNumber": "1", "uploadId": "u"}, {"x-amz-copy-source": "b/k"}),
+    "CompleteMultipartUpload": ({"uploadId": "u"}, {}),
+    "AbortMultipartUpload": ({"uploadId": "u"}, {}),
+    "ListParts": ({"uploadId": "u"}, {}),
+    "ListDirectoryBuckets": ({"max-directory-buckets": "5"}, {}),
+    "WriteGetObjectResponse": ({}, {"x-amz-request-route": "r"}),
+    "GetObjectAnnotation": ({"annotationName": "a"}, {}),
+    "PutObjectAnnotation": ({"annotationName": "a"}, {}),
+    "DeleteObjectAnnotation": ({"annotationName": "a"}, {}),
+} | {
+    f"GetBucket{kind}Configuration": ({"id": "i"}, {})
+    for kind in ("Analytics", "Inventory", "Metrics", "IntelligentTiering")
+}
+
+
+def head(
+    method: str, bucket: str, key: str, query: str, headers: dict[str, str] | None = None
+) -> RequestHead:
+    return RequestHead(
+        method=method,
+        path="/",
+        query=query,
+        headers=headers or {},
+        target=Target(bucket, key),
+        query_items=parse_query(query),
+    )
+
+
+def match(request: RequestHead) -> str:
+    return DISPATCHER.match(request, dict(request.query_items)).operation
+
+
+@pytest.mark.parametrize("operation", MODEL.operation_names)
+def test_every_operation_of_the_model_is_told_apart(operation: str) -> None:
+    http = MODEL.operation_model(operation).http
+    path, _, query = http["requestUri"].partition("?")
+    params, headers = REQUIRED.get(operation, ({}, {}))
+    query = "&".join([query, *(f"{name}={value}" for name, value in params.items())]).strip("&")
+    bucket = "bucket" if path != "/" else ""
+    key = "key" if "Key" in path else ""
+    found = match(head(http["method"], bucket, key, query, headers))
+    assert found == TWINS.get(operation, operation)
+
+
+def test_the_table_names_only_operations_of_the_model() -> None:
+    ours = {"PostObject", "GetBucketSyncing", "PutBucketSyncing"}
+    assert {route.operation for route in ROUTES} - set(MODEL.operation_names) == ours
+
+
+def test_operations_are_unique() -> None:
+    names = [route.operation for route in ROUTES]
+    assert len(names) == len(set(names))
+
+
+SUBRESOURCES = sorted({route.subresource for route in ROUTES if route.subresource})
+
+
+def test_two_subresources_are_refused() -> None:
+    for pair in itertools.combinations(SUBRESOURCES, 2):
+        for method in ("GET", "PUT", "DELETE", "POST"):
+            with pytest.raises(S3Error) as caught:
+                match(head(method, "bucket", "", "&".join(pair)))
+            assert caught.value.code is Code.InvalidArgument
+
+
+@pytest.mark.parametrize("word", SUBRESOURCES)
+def test_a_word_of_another_level_is_never_another_operation(word: str) -> None:
+    rows = [route for route in ROUTES if route.subresource == word]
+    targets = {Level.SERVICE: ("", ""), Level.BUCKET: ("bucket", ""), Level.OBJECT: ("bucket", "key")}
+    for level, (bucket, key) in targets.items():
+        for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+            mine = {route.operation for route in rows if route.level is level and route.method == method}
+            try:
+                found = match(head(method, bucket, key, f"{word}=x"))
+            except S3Error as error:
+                assert error.status in (400, 405)
+            else:
+                assert found in mine
+
+
+def test_an_unknown_method_is_answered_with_allow() -> None:
+    with pytest.raises(S3Error) as caught:
+        match(head("PATCH", "bucket", "key", ""))
+    assert caught.value.status == 405
+    assert caught.value.headers["Allow"] == "DELETE, GET, HEAD, PUT"
+
+
+def test_unknown_query_names_are_ignored() -> None:
+    assert match(head("PUT", "bucket", "key", "x-id=PutObject")) == "PutObject"
+
+
+def test_permissions_are_named_like_iam_actions() -> None:
+    for route in ROUTES:
+        assert re.fullmatch(r"s3[a-z-]*:[A-Z]\w+", route.permission), route
+
+
+def test_levels() -> None:
+    assert level_of(Target("", "")) is Level.SERVICE
+    assert level_of(Target("b", "")) is Level.BUCKET
+    assert level_of(Target("b", "/")) is Level.OBJECT

@@ -183,8 +183,11 @@ class Context:
                 ProposedSize=str(length),
                 MaxSizeAllowed=str(max_bytes),
             )
-        source: Source = LengthSource(self.environ["wsgi.input"], self.content_length(), max_bytes=max_bytes)
-        if self.payload.kind == "chunked":
+        is_framed = self.payload.kind == "chunked"  # then the decoder holds the payload to its length
+        source: Source = LengthSource(
+            self.environ["wsgi.input"], self.content_length(), max_bytes=None if is_framed else max_bytes
+        )
+        if is_framed:
             names = frozenset(
                 name.strip().lower()
                 for name in self.headers.get("x-amz-trailer", "").split(",")
@@ -201,8 +204,11 @@ class Context:
             return chunked
         return source
 
-    def document(self) -> bytes:
-        """The whole body of a request that carries XML, verified against its hash and checksums."""
+    def document(self, *, has_checksum: bool = True) -> bytes:
+        """The whole body of a request that carries XML, verified against its hash and checksums.
+
+        ``has_checksum`` False: x-amz-checksum-* headers speak of something else than the body.
+        """
         length = self.headers.get("content-length", "")
         if not length and "transfer-encoding" not in self.headers:
             return b""
@@ -210,7 +216,10 @@ class Context:
             self.body(max_bytes=self.settings.limits.xml_bytes), limit=self.settings.limits.xml_bytes
         )
         self.received = len(data)
-        request = checksums.parse_checksum_headers(self.headers)
+        headers = self.headers
+        if not has_checksum:
+            headers = {name: value for name, value in headers.items() if name == "content-md5"}
+        request = checksums.parse_checksum_headers(headers)
         digests = checksums.Digests(algorithms_of(request), sha256=self.payload.kind == "sha256")
         digests.update(data)
         self.verify(request, digests)

@@ -57,7 +57,7 @@ def live_server(settings: Settings) -> Iterator[LiveServer]:
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002
+        def log(self, type: str, message: str, *args: object) -> None:
             """Silent: tests look at what was answered."""
 
     app = create_app(settings)

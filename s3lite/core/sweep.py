@@ -138,7 +138,7 @@ class Sweeper:
             try:
                 if self._store.catalog.lease(_LEASE, holder=self._holder, ttl_s=interval * 3 + 60):
                     self._once()
-            except Exception:  # noqa: BLE001  # upkeep must outlive whatever one run met
+            except Exception:  # upkeep must outlive whatever one run met
                 log.exception("sweep failed; the next run tries again")
 
     def _once(self) -> None:

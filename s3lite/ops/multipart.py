@@ -8,7 +8,7 @@ from s3lite.callback.spec import RawCallback
 from s3lite.context import Context
 from s3lite.core import listing, multipart, read, write
 from s3lite.errors import Code, S3Error, invalid_argument
-from s3lite.model import Completion, ObjectVersion, Part, Stored, Upload
+from s3lite.model import NULL_VERSION, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.names import check_key
 from s3lite.ops import finish, object_read, object_write, upload_headers
 from s3lite.ops.listing import encoding_type, owners_of
@@ -205,7 +205,7 @@ def complete_multipart_upload(ctx: Context) -> Response:
     if callback is None:
         callback = _kept_callback(ctx, upload_id)
     when = conditions.parse_write_conditions(ctx.headers)
-    parts = parse_complete(ctx.document(), max_parts=ctx.settings.limits.parts)
+    parts = parse_complete(ctx.document(has_checksum=False), max_parts=ctx.settings.limits.parts)
     done = multipart.complete(
         ctx.store,
         ctx.bucket,
@@ -225,7 +225,9 @@ def complete_multipart_upload(ctx: Context) -> Response:
         location=object_read.location(ctx),
         checksum=done.completion.checksum,
     )
-    headers = [("x-amz-version-id", done.completion.version_id)] if ctx.bucket.versioning else []
+    headers: Headers = []
+    if done.completion.version_id != NULL_VERSION:
+        headers.append(("x-amz-version-id", done.completion.version_id))
     return _report(ctx, done, callback, xml(document, headers=headers))
 
 

@@ -30,7 +30,7 @@ def get_object(ctx: Context) -> Response:
     """GetObject: the bytes of an object, a range or a part of them.
 
     Source: API Reference, GetObject; RFC 9110, 14. Checked against AWS: never.
-    Errors: NoSuchKey, NoSuchVersion, InvalidRange, InvalidPartNumber, PreconditionFailed, NotModified.
+    Errors: NoSuchKey, NoSuchVersion, InvalidRange, InvalidPart (partNumber), PreconditionFailed, NotModified.
     Differs: of several ranges in one request none is honoured, as S3 does: the whole object is sent.
     """
     return _get(ctx, head_only=False)
@@ -76,7 +76,7 @@ def found(ctx: Context) -> ObjectVersion:
     if version is None:
         if version_id:
             raise S3Error(Code.NoSuchVersion, Key=ctx.key, VersionId=version_id)
-        raise S3Error(Code.NoSuchKey, Key=ctx.key)
+        raise S3Error(Code.NoSuchKey, headers={"x-amz-delete-marker": "false"}, Key=ctx.key)
     if version.is_delete_marker:
         headers = {"x-amz-delete-marker": "true", "x-amz-version-id": version.version_id}
         if version_id:
@@ -169,7 +169,12 @@ def _part(ctx: Context, version: ObjectVersion, headers: Headers) -> tuple[int, 
 
 
 def _no_such_part(number: int, count: int) -> S3Error:
-    return S3Error(Code.InvalidPartNumber, PartNumberRequested=str(number), ActualPartCount=str(count))
+    return S3Error(
+        Code.InvalidPart,
+        "The requested part number is not satisfiable.",
+        PartNumberRequested=str(number),
+        ActualPartCount=str(count),
+    )
 
 
 def _body(ctx: Context, version: ObjectVersion, offset: int, length: int) -> Iterable[bytes]:

@@ -53,7 +53,7 @@ def put_object(ctx: Context) -> Response:
         ),
         when,
     )
-    answer = empty(200, finish.version_headers(ctx, version))
+    answer = empty(200, finish.version_headers(version))
     return finish.finish(ctx, "PutObject", version, callback, answer, content_md5=digests.etag)
 
 
@@ -127,7 +127,7 @@ def copy_object(ctx: Context) -> Response:
         except S3Error as error:
             if error.code is not Code.OperationAborted or attempt == 2:
                 raise
-    headers = finish.version_headers(ctx, version)
+    headers = finish.version_headers(version)
     if source_bucket.versioning:
         headers.append(("x-amz-copy-source-version-id", source.version_id))
     document = results.copy_object_result(

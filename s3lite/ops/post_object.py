@@ -153,7 +153,7 @@ class _Bounded:
 
 def _answer(ctx: Context, version: ObjectVersion, fields: Mapping[str, str]) -> Response:
     """S3's usual answer: a redirect, or 204, 200 or 201 as success_action_status says."""
-    headers: Headers = finish.version_headers(ctx, version)
+    headers: Headers = finish.version_headers(version)
     location = object_read.location(ctx)
     target = fields.get("success_action_redirect") or fields.get("redirect") or ""
     if target and urlsplit(target).scheme in ("http", "https") and target.isprintable():

@@ -95,8 +95,9 @@ def storage_class(headers: Mapping[str, str]) -> str:
 
 def _without_aws_chunked(encoding: str) -> str:
     """``aws-chunked`` is framing of the request, never a property of the object (notes: A.2)."""
-    kept = [part.strip() for part in encoding.split(",") if part.strip() not in ("", "aws-chunked")]
-    return ",".join(kept)
+    if "aws-chunked" not in encoding:
+        return encoding
+    return ", ".join(part.strip() for part in encoding.split(",") if part.strip() not in ("", "aws-chunked"))
 
 
 def object_acl(ctx: Context, headers: Mapping[str, str], *, owner_id: str) -> Acl:

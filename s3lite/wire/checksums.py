@@ -74,7 +74,7 @@ class _XxHash(Hasher):
         self._state = state
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
-        self._state.update(data)
+        self._state.update(bytes(data))  # it takes bytes alone; of bytes this is no copy
 
     def digest(self) -> bytes:
         digest: bytes = self._state.finalize()
@@ -253,8 +253,8 @@ def parse_checksum_headers(headers: Mapping[str, str]) -> ChecksumRequest:
     An algorithm without a value is no error: presigned URLs name one and leave the value out. A value
     overrules the algorithm that is named beside it (API Reference, PutObject).
 
-    Raises InvalidRequest (unknown algorithm, several checksums, not Base64 of the right length) and
-    InvalidDigest (Content-MD5).
+    Raises InvalidRequest (unknown algorithm, several checksums), BadDigest (a value that cannot be a
+    digest of its algorithm) and InvalidDigest (Content-MD5).
     """
     content_md5 = _content_md5(headers)
     given = [name for name in headers if name.startswith(_PREFIX) and name not in _NO_VALUES]
@@ -271,7 +271,7 @@ def parse_checksum_headers(headers: Mapping[str, str]) -> ChecksumRequest:
         algorithm = _algorithm_of(given[0], f"The header {given[0]} names no known checksum algorithm")
         value = headers[given[0]].strip()
         if not _is_value(algorithm, value):
-            raise S3Error(Code.InvalidRequest, f"Value for {given[0]} header is invalid.")
+            raise S3Error(Code.BadDigest, f"Value for {given[0]} header is invalid.")
         return ChecksumRequest(algorithm, value, content_md5=content_md5)
     if announced:
         trailer = _algorithm_of(
@@ -299,7 +299,7 @@ def values_in_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def verify(request: ChecksumRequest, digests: Digests, trailers: Mapping[str, str]) -> None:
     """Compare what arrived with what the client announced.
 
-    Raises BadDigest, naming the checksum, and InvalidRequest (the announced trailer is missing or malformed).
+    Raises BadDigest, naming the checksum, and InvalidRequest (the announced trailer is missing).
     """
     if request.content_md5 is not None and request.content_md5.hex() != digests.etag:
         raise S3Error(
@@ -318,7 +318,7 @@ def verify(request: ChecksumRequest, digests: Digests, trailers: Mapping[str, st
                 Code.InvalidRequest, f"x-amz-trailer announces {name}, and the body does not end with it."
             )
         if not _is_value(request.trailer, value):
-            raise S3Error(Code.InvalidRequest, f"Value for {name} trailing header is invalid.")
+            raise S3Error(Code.BadDigest, f"Value for {name} trailing header is invalid.")
         _compare(request.trailer, value, digests)
 
 

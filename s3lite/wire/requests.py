@@ -113,19 +113,21 @@ class CompletedPart:
 
 
 def parse_complete(data: bytes, *, max_parts: int) -> tuple[CompletedPart, ...]:
-    """The parts of CompleteMultipartUpload, numbers ascending.
+    """The parts of CompleteMultipartUpload, numbers ascending; of one that is named twice the later line counts.
 
     Raises MalformedXML (no part, a part without number or ETag), InvalidPartOrder, InvalidArgument (a
     number outside 1..``max_parts``).
     """
+    if not data:
+        raise xml.malformed("name at least one Part")
     root = xml.parse(data, "CompleteMultipartUpload")
-    parts = []
-    previous = 0
+    parts: list[CompletedPart] = []
     for row in xml.children(root, "Part"):
         part = _completed_part(row, max_parts)
-        if part.part_number <= previous:
-            raise S3Error(Code.InvalidPartOrder)
-        previous = part.part_number
+        if parts and part.part_number <= parts[-1].part_number:
+            if part.part_number < parts[-1].part_number:
+                raise S3Error(Code.InvalidPartOrder)
+            parts.pop()
         parts.append(part)
     if not parts:
         raise xml.malformed("name at least one Part")

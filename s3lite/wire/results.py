@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import quote
 
 from s3lite.model import (
@@ -26,10 +25,12 @@ from s3lite.model import (
 )
 from s3lite.times import iso8601
 from s3lite.wire.checksums import element_name
-from s3lite.wire.xml import NEEDS_ESCAPE, document, element, escape
+from s3lite.wire.xml import document, element, escape
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _URL_SAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/"
+# Bytes of UTF-8 that `escape` never changes. U+D800-DFFF and U+FFFE begin with ED and EF.
+_PLAIN = bytes(byte for byte in range(32, 256) if byte not in b'&<>"\xed\xef')
 
 Encoder = Callable[[str], str]
 
@@ -46,18 +47,13 @@ def _encoder(encoding_type: str) -> Encoder:
     return _url_encode if encoding_type == "url" else escape
 
 
-def _same(value: str) -> str:
-    return value
-
-
-def _row_encoder(encoding_type: str, values: Iterable[str]) -> Encoder:
-    """The encoder of a page's keys: none when no key needs it, as is usual."""
-    joined = "".join(values)
-    if encoding_type == "url":
-        is_clean = not joined.encode("utf-8", "replace").translate(None, _URL_SAFE)
-    else:
-        is_clean = NEEDS_ESCAPE.search(joined) is None
-    return _same if is_clean else _encoder(encoding_type)
+def _encode_keys(encoding_type: str, keys: list[str]) -> list[str]:
+    """The keys of a page as they are written: unchanged when no key needs more, which is tried at once."""
+    joined = "".join(keys).encode("utf-8", "surrogatepass")
+    if not joined.translate(None, _URL_SAFE if encoding_type == "url" else _PLAIN):
+        return keys
+    encode = _encoder(encoding_type)
+    return [encode(key) for key in keys]
 
 
 def _optional(name: str, value: str, encode: Encoder = escape) -> str:
@@ -91,39 +87,34 @@ def _part_checksum(algorithm: str, value: str) -> str:
 
 
 def _common_prefixes(prefixes: Sequence[str], encoding_type: str) -> str:
-    encode = _row_encoder(encoding_type, prefixes)
-    return "".join(
-        [f"<CommonPrefixes><Prefix>{encode(prefix)}</Prefix></CommonPrefixes>" for prefix in prefixes]
-    )
+    encoded = _encode_keys(encoding_type, list(prefixes))
+    return "".join([f"<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>" for prefix in encoded])
 
 
-@lru_cache(maxsize=1024)
-def _date_of_day(day: int) -> str:
-    return iso8601(day * 86_400_000)[:11]
+class _Days(dict[int, str]):
+    """``2026-01-31T`` by days since the epoch, each made when it is first asked for."""
+
+    def __missing__(self, day: int) -> str:
+        text = self[day] = iso8601(day * 86_400_000)[:11]
+        return text
 
 
+# `times.iso8601` out of tables, at a fifth of its price: listings have a date in every row.
+_DAYS = _Days()
 _MINUTES = [f"{minute // 60:02}:{minute % 60:02}:" for minute in range(1440)]
 _SECONDS = [f"{second:02}.000Z" for second in range(60)]
 
 
 def _date(epoch_ms: int) -> str:
-    """`times.iso8601` out of tables, at a fifth of its price: listings have one in every row."""
-    day, second = divmod(epoch_ms // 1000, 86_400)
-    minute, second = divmod(second, 60)
-    return _date_of_day(day) + _MINUTES[minute] + _SECONDS[second]
+    second = epoch_ms // 1000
+    return _DAYS[second // 86_400] + _MINUTES[second // 60 % 1440] + _SECONDS[second % 60]
 
 
-@lru_cache(maxsize=64)
 def _row_checksum(algorithm: str, checksum_type: str) -> str:
     """What rows of listings say of a checksum: its kind, never its value."""
     if not algorithm:
         return ""
     return element("ChecksumAlgorithm", algorithm) + _optional("ChecksumType", checksum_type)
-
-
-@lru_cache(maxsize=64)
-def _row_storage_class(storage_class: str) -> str:
-    return element("StorageClass", storage_class)
 
 
 # ---------------------------------------------------------------- buckets
@@ -190,10 +181,10 @@ class ObjectsPage:
 
 
 def list_objects(page: ObjectsPage) -> bytes:
-    """ListObjects."""
+    """ListObjects. Prefix is given as it is: it is the one field that botocore does not url-decode (boto3 #3534)."""
     encode = _encoder(page.encoding_type)
     body = (
-        f"{element('Name', page.bucket)}<Prefix>{encode(page.prefix)}</Prefix>"
+        f"{element('Name', page.bucket)}{element('Prefix', page.prefix)}"
         f"<Marker>{encode(page.marker)}</Marker>{_optional('NextMarker', page.next_marker, encode)}"
         f"<MaxKeys>{page.max_keys}</MaxKeys>{_objects_tail(page)}"
     )
@@ -223,17 +214,35 @@ def _objects_tail(page: ObjectsPage) -> str:
 
 
 def _object_rows(page: ObjectsPage) -> list[str]:
-    """The hot rows: 1,000 on most pages. ETags come from the server and need no escaping."""
-    encode = _row_encoder(page.encoding_type, [entry[0] for entry in page.entries])
-    owners = {entry[4]: "" for entry in page.entries}
-    if page.owners is not None:
-        owners = {account_id: _account_of("Owner", account_id, page.owners) for account_id in owners}
+    """The hot rows, 1,000 on most pages: one template, what repeats made once, no call for a row.
+
+    ETags come from the server and need no escaping.
+    """
+    keys = _encode_keys(page.encoding_type, [entry[0] for entry in page.entries])
+    ends = {kind: _row_ends(page.owners, *kind) for kind in {entry[4:] for entry in page.entries}}
+    days, minutes, seconds = _DAYS, _MINUTES, _SECONDS
     return [
-        f"<Contents><Key>{encode(key)}</Key><LastModified>{_date(modified_ms)}</LastModified>"
-        f"<ETag>&quot;{etag}&quot;</ETag>{_row_checksum(algorithm, checksum_type)}<Size>{size}</Size>"
-        f"{owners[owner_id]}{_row_storage_class(storage_class)}</Contents>"
-        for key, size, etag, modified_ms, owner_id, storage_class, algorithm, checksum_type in page.entries
+        f"<Contents><Key>{key}</Key><LastModified>"
+        f"{days[(second := entry[3] // 1000) // 86_400]}{minutes[second // 60 % 1440]}{seconds[second % 60]}"
+        f"</LastModified><ETag>&quot;{entry[2]}&quot;</ETag>"
+        f"{(end := ends[entry[4:]])[0]}<Size>{entry[1]}</Size>{end[1]}"
+        for key, entry in zip(keys, page.entries, strict=True)
     ]
+
+
+def _row_ends(
+    owners: Mapping[str, Account] | None,
+    owner_id: str,
+    storage_class: str,
+    algorithm: str,
+    checksum_type: str,
+) -> tuple[str, str]:
+    """What stands before and after the size in rows with these values."""
+    owner = _account_of("Owner", owner_id, owners) if owners is not None else ""
+    return (
+        _row_checksum(algorithm, checksum_type),
+        f"{owner}{element('StorageClass', storage_class)}</Contents>",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,12 +267,15 @@ class VersionsPage:
 def list_versions(page: VersionsPage) -> bytes:
     """ListObjectVersions: versions and delete markers as they come, newest first within a key."""
     encode = _encoder(page.encoding_type)
-    encode_key = _row_encoder(page.encoding_type, [entry.key for entry in page.entries])
+    keys = _encode_keys(page.encoding_type, [entry.key for entry in page.entries])
     owners = {
         account_id: _account_of("Owner", account_id, page.owners)
         for account_id in {entry.owner_id for entry in page.entries}
     }
-    rows = [_version_row(entry, encode_key(entry.key), owners[entry.owner_id]) for entry in page.entries]
+    rows = [
+        _version_row(entry, key, owners[entry.owner_id])
+        for key, entry in zip(keys, page.entries, strict=True)
+    ]
     body = (
         f"{element('Name', page.bucket)}<Prefix>{encode(page.prefix)}</Prefix>"
         f"<KeyMarker>{encode(page.key_marker)}</KeyMarker>{element('VersionIdMarker', page.version_id_marker)}"
@@ -287,7 +299,7 @@ def _version_row(entry: ListedVersion, key: str, owner: str) -> str:
     return (
         f"<Version>{head}<ETag>&quot;{entry.etag}&quot;</ETag>"
         f"{_row_checksum(entry.checksum_algorithm, entry.checksum_type)}<Size>{entry.size}</Size>{owner}"
-        f"{_row_storage_class(entry.storage_class)}</Version>"
+        f"{element('StorageClass', entry.storage_class)}</Version>"
     )
 
 

@@ -91,8 +91,9 @@ def fields(element: Element) -> dict[str, str]:
     Raises MalformedXML when one holds elements.
     """
     found: dict[str, str] = {}
-    for item in element.iterchildren():
-        found.setdefault(local_name(item), _text_of(item))
+    for item in element:
+        tag = str(item.tag)
+        found.setdefault(tag[tag.rfind("}") + 1 :], _text_of(item))
     return found
 
 
@@ -105,8 +106,7 @@ def _text_of(element: Element) -> str:
 # ---------------------------------------------------------------- writing
 
 _REPLACEMENTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
-NEEDS_ESCAPE = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
-"""Finds what `escape` would change, so that a long text can be tried once instead of its parts."""
+_NEEDS_ESCAPE = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 
 
 def escape(value: str) -> str:
@@ -116,7 +116,7 @@ def escape(value: str) -> str:
     well formed either, and parsers refuse the whole page. Clients that have such keys list them with
     encoding-type=url.
     """
-    return NEEDS_ESCAPE.sub(_replacement, value)
+    return _NEEDS_ESCAPE.sub(_replacement, value)
 
 
 def _replacement(match: re.Match[str]) -> str:

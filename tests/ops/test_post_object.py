@@ -62,7 +62,7 @@ def test_fields_become_headers_and_metadata(s3: S3, sign) -> None:
         "x-amz-meta-a": "ü",
         "acl": "public-read",
     }
-    conditions = [*CONDITIONS, *([f"starts-with", f"${name}", ""] for name in extra)]
+    conditions = [*CONDITIONS, *(["starts-with", f"${name}", ""] for name in extra)]
     assert post(s3, {"key": "up/key"} | extra | sign(conditions)).status == 204
     answer = s3.anonymous().head("/bucket/up/key")
     assert answer.headers["Content-Type"] == "text/plain"

@@ -1,8 +1,8 @@
 import pytest
-from tests.unit.wire.wire_sources import SIZES, Pieces, everything
 
 from s3lite.errors import Code, S3Error
 from s3lite.wire.body import LengthSource, read_all
+from tests.unit.wire.wire_sources import SIZES, Pieces, everything
 
 
 class Broken:

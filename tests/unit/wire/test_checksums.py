@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import hashlib
 import zlib
 
@@ -220,7 +221,5 @@ def test_values_in_headers():
     )
 )
 def test_any_headers_give_a_request_or_an_s3_error(headers):
-    try:
+    with contextlib.suppress(S3Error):
         checksums.parse_checksum_headers(headers)
-    except S3Error:
-        pass

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,9 +171,7 @@ def test_any_headers_decide(headers):
 
 @given(st.text(max_size=40))
 def test_any_delete_header_gives_conditions_or_an_s3_error(text):
-    try:
+    with contextlib.suppress(S3Error):
         conditions.parse_delete_conditions(
             {"x-amz-if-match-size": text, "x-amz-if-match-last-modified-time": text}
         )
-    except S3Error:
-        pass

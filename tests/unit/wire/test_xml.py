@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,10 +98,8 @@ def test_an_empty_body_is_told_apart(data):
 
 @given(st.one_of(st.binary(max_size=200), st.text("<>/A!?[]&;x=\"' ", max_size=60).map(str.encode)))
 def test_any_bytes_give_an_element_or_an_s3_error(data):
-    try:
+    with contextlib.suppress(S3Error):
         xml.parse(data, "A")
-    except S3Error:
-        pass
 
 
 def test_escape():

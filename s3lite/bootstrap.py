@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from s3lite.blobs.base import BlobStore
 from s3lite.blobs.open import open_blobs
 from s3lite.callback.signing import CallbackKeys, new_webhook_secret
 from s3lite.catalog.base import Catalog, Tx
-from s3lite.catalog.open import open_catalog
+from s3lite.catalog.open import KEY_FILE, open_catalog
 from s3lite.ids import Ids
 from s3lite.model import AccessKey, Account
 from s3lite.names import is_valid_bucket_name
@@ -48,11 +49,21 @@ def prepare(settings: Settings, *, clock: Clock, ids: Ids) -> Storage:
             f"s3lite cannot start with these settings:\n  buckets: not valid: {', '.join(faulty)}"
         )
     Path(settings.data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-    catalog = open_catalog(settings, clock)
-    blobs = open_blobs(settings)
-    catalog.migrate()
-    root, is_new = _root(settings, catalog, clock, ids)
-    return Storage(catalog, blobs, _callback_keys(catalog), root, is_new)
+    with ExitStack() as opened:
+        catalog = open_catalog(settings, clock)
+        opened.callback(catalog.close)
+        blobs = open_blobs(settings)
+        opened.callback(blobs.close)
+        catalog.migrate()
+        root, is_new = _root(settings, catalog, clock, ids)
+        storage = Storage(catalog, blobs, _callback_keys(catalog), root, is_new)
+        opened.pop_all()
+    return storage
+
+
+def is_installed(settings: Settings) -> bool:
+    """True when the data directory has been used before: the key file is the first thing made."""
+    return (Path(settings.data_dir) / KEY_FILE).is_file()
 
 
 def own_listeners(settings: Settings) -> tuple[tuple[str, int], ...]:

@@ -61,6 +61,14 @@ def match(request: RequestHead) -> str:
     return DISPATCHER.match(request, dict(request.query_items)).operation
 
 
+def outcome(request: RequestHead) -> str | int:
+    """The operation, or the status of the refusal."""
+    try:
+        return match(request)
+    except S3Error as error:
+        return error.status
+
+
 @pytest.mark.parametrize("operation", MODEL.operation_names)
 def test_every_operation_of_the_model_is_told_apart(operation: str) -> None:
     http = MODEL.operation_model(operation).http
@@ -101,12 +109,7 @@ def test_a_word_of_another_level_is_never_another_operation(word: str) -> None:
     for level, (bucket, key) in targets.items():
         for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
             mine = {route.operation for route in rows if route.level is level and route.method == method}
-            try:
-                found = match(head(method, bucket, key, f"{word}=x"))
-            except S3Error as error:
-                assert error.status in (400, 405)
-            else:
-                assert found in mine
+            assert outcome(head(method, bucket, key, f"{word}=x")) in {400, 405, *mine}
 
 
 def test_an_unknown_method_is_answered_with_allow() -> None:

@@ -5,8 +5,6 @@ It verifies both signatures of what it gets and answers JSON, or what it was tol
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from collections import deque
@@ -14,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from s3lite.callback.verify import VerificationError, oss_signature_fits, verify
 
@@ -148,49 +146,6 @@ class Receiver:
             return "not checked"
         fits = oss_signature_fits(target, body, headers.get("authorization", ""), self._oss_pem)
         return "valid" if fits else "no signature fits"
-
-
-def serve(
-    bind: str,
-    *,
-    secrets: Sequence[str] = (),
-    public_keys: Sequence[str] = (),
-    oss_pem: bytes = b"",
-    out: TextIO = sys.stdout,
-) -> None:
-    """Print every callback that arrives at ``bind`` (HOST:PORT) until interrupted. Raises OSError."""
-    host, _, port = bind.rpartition(":")
-    receiver = Receiver(
-        host.strip("[]") or "127.0.0.1",
-        int(port),
-        secrets=secrets,
-        public_keys=public_keys,
-        oss_pem=oss_pem,
-        on_request=lambda received: _print(received, out),
-    )
-    out.write(f"listening on {receiver.url()}\n")
-    out.flush()
-    try:
-        receiver.serve_forever()
-    except KeyboardInterrupt:
-        out.write("\n")
-    finally:
-        receiver.close()
-
-
-def _print(received: Received, out: TextIO) -> None:
-    lines = [f"POST {received.target}"]
-    lines += [f"  {name}: {value}" for name, value in received.headers.items()]
-    lines += [f"  webhook signature: {received.webhook}", f"  OSS signature: {received.oss}"]
-    lines += ["  " + _shown(received.body), ""]
-    out.write("\n".join(lines) + "\n")
-    out.flush()
-
-
-def _shown(body: bytes) -> str:
-    """A body on one line, with control characters escaped: it may come from anybody."""
-    text = body.decode("utf-8", "replace")
-    return text if text.isprintable() else json.dumps(text, ensure_ascii=False)
 
 
 # ---------------------------------------------------------------- the server

@@ -409,6 +409,14 @@ class CallbackSender:
             with self._lock:
                 self._in_flight -= 1
 
+    def preview(
+        self, spec: CallbackSpec, event: Event, *, requester: AccessKey, pub_key_url: str
+    ) -> tuple[dict[str, str], bytes]:
+        """Headers and body that `deliver` would send to the first URL now. Nothing is sent."""
+        body = spec.template.render(event, spec.variables)
+        message = _Message(spec, event, body, spec.reply, requester, pub_key_url)
+        return self._headers(message, spec.urls[0]), body
+
     def _try_urls(self, message: _Message) -> Outcome:
         """Failover: the next URL after any failure, all within the total time; the last failure counts."""
         end = time.monotonic() + self._settings.total_timeout_s

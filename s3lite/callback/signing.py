@@ -46,7 +46,11 @@ class CallbackKeys:
     def from_bytes(cls, data: bytes) -> Self:
         """What `to_bytes` gave. Raises ValueError."""
         document = json.loads(data)
-        rsa = serialization.load_pem_private_key(document["rsa"].encode(), None)
+        rsa = serialization.load_pem_private_key(
+            document["rsa"].encode(),
+            None,
+            unsafe_skip_rsa_key_validation=True,  # our own, sealed in the catalog; checking costs 40 ms a start
+        )
         if not isinstance(rsa, RSAPrivateKey):
             raise ValueError("callback keys: no RSA key")
         seeds = (base64.b64decode(text, validate=True) for text in document["ed25519"])

@@ -281,6 +281,12 @@ class Catalog(Protocol):
     def migrate(self) -> None:
         """Bring the schema up to date, refusing one that is newer than this program."""
 
+    def checkpoint(self, *, truncate: bool = False) -> int:
+        """Fold the engine's log into its tables, beside requests; how many log pages remain.
+
+        ``truncate`` also empties the log, holding writers up meanwhile: for idle moments.
+        """
+
     def quick_check(self) -> list[str]:
         """The engine's own integrity check; [] when sound."""
 

@@ -50,8 +50,10 @@ class App:
         return self._settings
 
     def is_installed(self) -> bool:
-        """True when the data directory has been used before: the key file is the first thing made."""
-        return (Path(self.settings.data_dir) / "secret.key").is_file()
+        """True when the data directory has been used before."""
+        from s3lite import bootstrap
+
+        return bootstrap.is_installed(self.settings)
 
     @contextmanager
     def storage(self, *, create: bool = True) -> Iterator[Storage]:

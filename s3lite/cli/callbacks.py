@@ -9,7 +9,6 @@ import mimetypes
 import os
 import sys
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +158,7 @@ def _facts(file: Path | None) -> _Facts:
 
 def _emit_request(spec: CallbackSpec, event: Event, signer: _Signer) -> None:
     url = spec.urls[0]
-    body = spec.template.render(event, spec.variables)
-    headers = _headers(spec, event, body, signer)
+    headers, body = _preview(spec, event, signer)
     if app().as_json:
         document = {
             "urls": [f"{each.scheme}://{each.netloc}{each.target}" for each in spec.urls],
@@ -179,23 +177,17 @@ def _emit_request(spec: CallbackSpec, event: Event, signer: _Signer) -> None:
         note(f"  and, if that fails, to {other.scheme}://{other.netloc}{other.target}")
 
 
-def _headers(spec: CallbackSpec, event: Event, body: bytes, signer: _Signer) -> Mapping[str, str]:
+def _preview(spec: CallbackSpec, event: Event, signer: _Signer) -> tuple[dict[str, str], bytes]:
     """What the sender itself would send: asked, not imitated."""
-    from s3lite.callback.send import CallbackSender, _Message
+    from s3lite.callback.send import CallbackSender
 
     settings = app().settings
     base = settings.callback.public_url.rstrip("/") or f"http://{settings.bind}"
-    message = _Message(
-        spec=spec,
-        event=event,
-        body=body,
-        reply=spec.reply or settings.callback.default_reply,
-        requester=signer.requester,
-        pub_key_url=f"{base}/.s3lite/callback-key.pem",
-    )
     sender = CallbackSender(settings.callback, keys=signer.keys)
     try:
-        return sender._headers(message, spec.urls[0])
+        return sender.preview(
+            spec, event, requester=signer.requester, pub_key_url=f"{base}/.s3lite/callback-key.pem"
+        )
     finally:
         sender.close()
 

@@ -147,5 +147,6 @@ class Sweeper:
         swept = sweep(self._store, orphans=orphans)
         if orphans:
             self._next_orphan_scan = now + _ORPHAN_SCAN_EVERY_S
+        self._store.catalog.checkpoint()
         if any(asdict(swept).values()):
             log.info("swept %s", asdict(swept))

@@ -184,7 +184,7 @@ def parse_tagging(data: bytes, *, max_tags: int) -> tuple[tuple[str, str], ...]:
 
 
 def parse_tagging_header(text: str) -> tuple[tuple[str, str], ...]:
-    """The tags of x-amz-tagging, ``key=value&…`` URL-encoded; ``text`` as WSGI has it.
+    """The tags of x-amz-tagging, ``key=value&…`` URL-encoded, by key; ``text`` as WSGI has it.
 
     Raises InvalidTag, and InvalidArgument when it is not UTF-8.
     """
@@ -204,7 +204,7 @@ def parse_tagging_header(text: str) -> tuple[tuple[str, str], ...]:
             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters "
             "without tag name duplicates.",
         ) from None
-    return _checked_tags(tags, _OBJECT_TAGS)
+    return _checked_tags(sorted(tags), _OBJECT_TAGS)
 
 
 def _checked_tags(tags: Sequence[tuple[str, str]], max_tags: int) -> tuple[tuple[str, str], ...]:

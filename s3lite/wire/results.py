@@ -25,7 +25,7 @@ from s3lite.model import (
 )
 from s3lite.times import iso8601
 from s3lite.wire.checksums import element_name
-from s3lite.wire.xml import document, element, escape
+from s3lite.wire.xml import document, element, escape, is_expressible
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _URL_SAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~/"
@@ -181,10 +181,15 @@ class ObjectsPage:
 
 
 def list_objects(page: ObjectsPage) -> bytes:
-    """ListObjects. Prefix is given as it is: it is the one field that botocore does not url-decode (boto3 #3534)."""
+    """ListObjects.
+
+    Prefix is url-encoded only if XML cannot hold it: it is the one field that botocore forgets to decode
+    (boto3 #3534).
+    """
     encode = _encoder(page.encoding_type)
+    prefix = encode(page.prefix) if not is_expressible(page.prefix) else escape(page.prefix)
     body = (
-        f"{element('Name', page.bucket)}{element('Prefix', page.prefix)}"
+        f"{element('Name', page.bucket)}<Prefix>{prefix}</Prefix>"
         f"<Marker>{encode(page.marker)}</Marker>{_optional('NextMarker', page.next_marker, encode)}"
         f"<MaxKeys>{page.max_keys}</MaxKeys>{_objects_tail(page)}"
     )

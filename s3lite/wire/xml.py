@@ -109,6 +109,14 @@ _REPLACEMENTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&
 _NEEDS_ESCAPE = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 
 
+_NOT_EXPRESSIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def is_expressible(value: str) -> bool:
+    """True for text that an XML 1.0 document can hold."""
+    return _NOT_EXPRESSIBLE.search(value) is None
+
+
 def escape(value: str) -> str:
     """Text as element content.
 

@@ -5,7 +5,6 @@ import base64
 import io
 import json
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from unit.callback.callback_kit import SECRET, VECTORS
 
 from s3lite.callback import verify as module
-from s3lite.callback.listen import Receiver, serve
+from s3lite.callback.listen import Receiver
 from s3lite.callback.signing import CallbackKeys
 from s3lite.callback.verify import CallbackGuard, VerificationError, oss_signature_fits, verify
 
@@ -119,21 +118,3 @@ def test_receiver_says_what_does_not_verify(keys: CallbackKeys) -> None:
             receiver.wait(2, timeout_s=0.01)
     assert got.webhook == "the timestamp is too old or too new"
     assert got.oss == "no signature fits"
-
-
-def test_serve_prints_each_callback() -> None:
-    out, address = io.StringIO(), threading.Event()
-
-    class Watched(io.StringIO):
-        def write(self, text: str) -> int:
-            out.write(text)
-            address.set()
-            return len(text)
-
-    threading.Thread(target=serve, args=("127.0.0.1:0",), kwargs={"out": Watched()}, daemon=True).start()
-    assert address.wait(5)
-    post(out.getvalue().split()[-1], b"a=\x1b[31m", {"X-A": "1"})
-    assert "POST /\n" in out.getvalue()
-    assert "  x-a: 1\n" in out.getvalue()
-    assert '"a=\\u001b[31m"' in out.getvalue()
-    assert "webhook signature: not checked" in out.getvalue()

@@ -154,10 +154,10 @@ def test_checksum_headers(headers, expected):
         ({"x-amz-trailer": "x-amz-meta-a"}, Code.InvalidRequest),
         ({"x-amz-checksum-crc16": "AAA="}, Code.InvalidRequest),
         ({"x-amz-sdk-checksum-algorithm": "CRC16"}, Code.InvalidRequest),
-        ({"x-amz-checksum-crc32": ""}, Code.InvalidRequest),
-        ({"x-amz-checksum-crc32": "AAAAAAA="}, Code.InvalidRequest),
-        ({"x-amz-checksum-crc32": "AAAA*A=="}, Code.InvalidRequest),
-        ({"x-amz-checksum-crc32": "ÄÄÄÄÄÄ=="}, Code.InvalidRequest),
+        ({"x-amz-checksum-crc32": ""}, Code.BadDigest),
+        ({"x-amz-checksum-crc32": "AAAAAAA="}, Code.BadDigest),
+        ({"x-amz-checksum-crc32": "AAAA*A=="}, Code.BadDigest),
+        ({"x-amz-checksum-crc32": "ÄÄÄÄÄÄ=="}, Code.BadDigest),
         ({"content-md5": ""}, Code.InvalidDigest),
         ({"content-md5": "bad"}, Code.InvalidDigest),
         ({"content-md5": "AAAA"}, Code.InvalidDigest),
@@ -194,11 +194,18 @@ def test_verify_compares(data, request_, trailers):
     assert caught.value.code is Code.BadDigest
 
 
-@pytest.mark.parametrize("trailers", [{}, {"x-amz-checksum-sha1": CRC}, {"x-amz-checksum-crc32": "AAA="}])
-def test_verify_wants_the_announced_trailer(trailers):
+@pytest.mark.parametrize(
+    ("trailers", "code"),
+    [
+        ({}, Code.InvalidRequest),
+        ({"x-amz-checksum-sha1": CRC}, Code.InvalidRequest),
+        ({"x-amz-checksum-crc32": "AAA="}, Code.BadDigest),
+    ],
+)
+def test_verify_wants_the_announced_trailer(trailers, code):
     with pytest.raises(S3Error) as caught:
         checksums.verify(ChecksumRequest("CRC32", trailer="CRC32"), digests_of(b"x", "CRC32"), trailers)
-    assert caught.value.code is Code.InvalidRequest
+    assert caught.value.code is code
 
 
 def test_an_algorithm_without_value_is_computed_and_not_compared():

@@ -118,7 +118,6 @@ def test_complete():
         ([part(0)], "InvalidArgument"),
         ([part(10001)], "InvalidArgument"),
         ([part(2), part(1)], "InvalidPartOrder"),
-        ([part(1), part(1)], "InvalidPartOrder"),
     ],
 )
 def test_complete_refuses(parts, code):
@@ -282,3 +281,13 @@ def test_any_document_gives_a_value_or_an_s3_error(root, inner):
 def test_any_tagging_header_gives_tags_or_an_s3_error(text):
     with contextlib.suppress(S3Error):
         requests.parse_tagging_header(text)
+
+
+def test_of_a_part_named_twice_the_later_line_counts():
+    body = (
+        b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"
+        b"<Part><PartNumber>1</PartNumber><ETag>b</ETag></Part></CompleteMultipartUpload>"
+    )
+    assert [(part.part_number, part.etag) for part in requests.parse_complete(body, max_parts=10)] == [
+        (1, "b")
+    ]

@@ -1,0 +1,192 @@
+"""Fill the generated parts of the documents from the code; ``--check`` fails when one is stale.
+
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``. What is generated is
+what would go stale by hand: the operations (from ``s3lite.routes``) and the settings and limits (from
+``s3lite.settings``).
+
+    python docs/generate.py
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from s3lite.context import Route  # noqa: E402
+from s3lite.errors import Code  # noqa: E402
+from s3lite.routes import ROUTES  # noqa: E402
+from s3lite.settings import LimitSettings, Settings  # noqa: E402
+
+DOCUMENTS = ("README.md", "docs/settings.md", "docs/compatibility.md", "docs/limits.md")
+
+# Modules of s3lite/ops in the order and words of the README.
+AREAS = {
+    "service": "Service",
+    "bucket": "Buckets",
+    "listing": "Listings",
+    "object_read": "Reading",
+    "object_write": "Writing",
+    "multipart": "Multipart uploads",
+    "post_object": "Browser forms",
+    "object_delete": "Deleting",
+    "tagging": "Tags",
+    "acl": "Access control lists",
+    "versioning": "Versioning",
+    "probes": "Read as “not configured”",
+}
+TESTS = {"service": "test_bucket"}  # where the module of tests is not called like that of the code
+
+# What a client is told that goes beyond a limit; "" where it is not refused.
+REFUSALS: dict[str, tuple[str, str]] = {
+    "object_bytes": ("EntityTooLarge", "of CompleteMultipartUpload"),
+    "put_bytes": ("EntityTooLarge", "before the body is asked for, where its length is announced"),
+    "part_min_bytes": ("EntityTooSmall", "of CompleteMultipartUpload; not for the last part"),
+    "parts": ("InvalidArgument", "part numbers run from 1 to this"),
+    "metadata_bytes": ("MetadataTooLarge", "callbacks do not count"),
+    "xml_bytes": ("EntityTooLarge", ""),
+    "form_fields": ("MaxPostPreDataLengthExceededError", ""),
+    "form_field_bytes": ("MaxPostPreDataLengthExceededError", ""),
+    "form_fields_bytes": ("MaxPostPreDataLengthExceededError", ""),
+    "buckets_per_account": ("TooManyBuckets", ""),
+    "delete_keys": ("MalformedXML", ""),
+    "list_keys": ("", "more are given out page by page, as in S3"),
+}
+
+
+# ---------------------------------------------------------------- operations
+
+
+def _module(route: Route) -> str:
+    """The module of ``s3lite/ops`` that answers an operation."""
+    assert route.handler is not None
+    return route.handler.__module__.rpartition(".")[2]
+
+
+def operations() -> str:
+    """For the README: what is offered, by area, and what is refused by name."""
+    lines = ["| Area | Operations |", "|---|---|"]
+    for module, area in AREAS.items():
+        names = [route.operation for route in ROUTES if route.handler is not None and _module(route) == module]
+        lines.append(f"| {area} | {', '.join(names)} |")
+    refused = sum(route.handler is None for route in ROUTES)
+    lines += ["", f"The other {refused} operations of the S3 API are known and answered 501 `NotImplemented` by name."]
+    return "\n".join(lines)
+
+
+def compatibility() -> str:
+    """Every operation: what it answers, what the caller needs, which tests show it."""
+    lines = ["| Operation | Answer | Needs | Shown by |", "|---|---|---|---|"]
+    for route in sorted(ROUTES, key=lambda route: (route.handler is None, route.operation)):
+        if route.handler is None:
+            answer, test = "501", "tests/test_routes.py"
+        else:
+            module = _module(route)
+            answer = "not configured" if module == "probes" and "PolicyStatus" not in route.operation else "offered"
+            test = f"tests/ops/{TESTS.get(module, 'test_' + module)}.py"
+        link = f"[{Path(test).stem}](../{test})"
+        lines.append(f"| {route.operation} | {answer} | `{route.permission}` | {link} |")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def _sections() -> Iterator[tuple[str, Any]]:
+    default = Settings()
+    yield "", default
+    for item in fields(Settings):
+        value = getattr(default, item.name)
+        if is_dataclass(value):
+            yield item.name, value
+
+
+def _shown(value: object) -> str:
+    """A default as it stands in the TOML file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    return "[]" if value == () else str(value)
+
+
+def settings() -> str:
+    """A table for each section."""
+    lines: list[str] = []
+    for section, values in _sections():
+        if section:
+            lines += ["", f"## [{section}]", "", (type(values).__doc__ or "").strip(), ""]
+        else:
+            lines += ["## Outside sections", ""]
+        lines += ["| Name | In the environment | Default | Meaning |", "|---|---|---|---|"]
+        for item in fields(values):
+            value = getattr(values, item.name)
+            if is_dataclass(value):
+                continue
+            name = "_".join(filter(None, ("S3LITE", section.upper(), item.name.upper())))
+            meaning = item.metadata["help"].replace("|", "\\|").replace("*.", "\\*.")
+            if item.metadata["choices"]:
+                meaning += "; one of " + ", ".join(f"`{choice}`" for choice in item.metadata["choices"])
+            lines.append(f"| `{item.name}` | `{name}` | `{_shown(value)}` | {meaning} |")
+    return "\n".join(lines)
+
+
+def limits() -> str:
+    """The section [limits] with the error that each leads to."""
+    lines = ["| Setting | Default | What it bounds | Beyond it |", "|---|---|---|---|"]
+    for item in fields(LimitSettings):
+        code, remark = REFUSALS[item.name]
+        beyond = f"{Code[code].status} `{code}`" if code else ""
+        beyond += ("; " if beyond and remark else "") + remark
+        default = _size(item.default) if item.name.endswith("_bytes") else f"{item.default:,}"
+        lines.append(f"| `limits.{item.name}` | {default} | {item.metadata['help']} | {beyond} |")
+    return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size and not count % size:
+            return f"{count // size} {unit}"
+    return f"{count:,} bytes"
+
+
+# ---------------------------------------------------------------- the documents
+
+PARTS: dict[str, Callable[[], str]] = {
+    "operations": operations,
+    "compatibility": compatibility,
+    "settings": settings,
+    "limits": limits,
+}
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """A document with its generated parts as they should be."""
+    return _PART.sub(lambda part: f"{part[1]}\n{PARTS[part[2]]()}\n\n{part[3]}", text)
+
+
+def main() -> int:
+    """Write, or with ``--check`` compare."""
+    stale = []
+    for name in DOCUMENTS:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        wanted = filled(text)
+        if text != wanted:
+            stale.append(name)
+            if "--check" not in sys.argv[1:]:
+                path.write_text(wanted, encoding="utf-8")
+    if stale:
+        sys.stdout.write(("stale: " if "--check" in sys.argv[1:] else "written: ") + ", ".join(stale) + "\n")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -148,7 +148,7 @@ def test_keys_survive_listings(operation, write, encoding_type, key):
             else botocore.handlers.decode_list_object_v2
         )
         assert parsed["EncodingType"] == "url"
-        assert "+" not in parsed["Prefix"]
+        assert "+" not in parsed["Contents"][0]["Key"]
         decode(parsed, {"encoding_type_auto_set": True})
     if encoding_type and operation == "ListObjects":  # botocore forgets this one (boto3 issue 3534)
         parsed["Prefix"] = unquote(parsed["Prefix"])

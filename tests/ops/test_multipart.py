@@ -56,7 +56,7 @@ def test_get_by_part_number(s3: S3) -> None:
     assert (answer.status, answer.body) == (206, parts[1])
     assert answer.headers["x-amz-mp-parts-count"] == "3"
     assert answer.headers["Content-Range"] == "bytes 5000-10999/11001"
-    assert s3.get("/bucket/key?partNumber=4").code == "InvalidPartNumber"
+    assert s3.get("/bucket/key?partNumber=4").code == "InvalidPart"
 
 
 def test_parts_may_be_skipped_and_replaced(s3: S3, app: Application) -> None:

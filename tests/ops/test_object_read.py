@@ -119,7 +119,7 @@ def test_every_answer_has_a_request_id(s3: S3) -> None:
 def test_part_number_of_a_plain_object(s3: S3, body: bytes) -> None:
     answer = s3.get("/bucket/key?partNumber=1")
     assert (answer.status, answer.body) == (206, body)
-    assert s3.get("/bucket/key?partNumber=2").code == "InvalidPartNumber"
+    assert s3.get("/bucket/key?partNumber=2").code == "InvalidPart"
     assert s3.get("/bucket/key?partNumber=0").code == "InvalidArgument"
 
 

@@ -62,7 +62,7 @@ def test_delete_makes_a_marker_and_undoing_it_brings_the_object_back(versioned: 
 def test_suspended_buckets_write_the_null_version(versioned: S3) -> None:
     first = versioned.put("/bucket/key", b"1").headers["x-amz-version-id"]
     status(versioned, "Suspended")
-    assert versioned.put("/bucket/key", b"2").headers["x-amz-version-id"] == "null"
+    assert "x-amz-version-id" not in versioned.put("/bucket/key", b"2").headers
     versioned.put("/bucket/key", b"3")
     assert versioned.get("/bucket?versions").texts("Version/VersionId") == ["null", first]
     assert versioned.get(f"/bucket/key?versionId={first}").body == b"1"

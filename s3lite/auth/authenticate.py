@@ -368,7 +368,10 @@ class Authenticator:
                             resource=path + query,
                         )
 
-        if not matches(sigv2.SUBRESOURCES):
+        if not matches(sigv2.SUBRESOURCES) and not (
+            any(name in sigv2.SIGNED_BY_SOME for name, _ in pairs)
+            and matches(sigv2.SUBRESOURCES | sigv2.SIGNED_BY_SOME)
+        ):
             unsigned = _unsigned_subresources(present, matches)
             if unsigned is None:
                 raise _mismatch(key, next(readings(sigv2.SUBRESOURCES)), given)

@@ -5,10 +5,11 @@ What it covers: method, Content-MD5, Content-Type, a date, every ``x-amz-*``, th
 
 **Sub-resources.** A client signs those it has on a list, and lists differ: AWS's own of 2006, botocore's,
 that of the seeds' ``S3Auth``. `SUBRESOURCES` is the union of them, of what AWS added later, of all that
-picks an operation in s3lite's table (but ``list-type``, which no client signs and which only changes how
-a listing is written), and of OSS's ``callback`` and ``callback-var``. The verifier
+picks an operation in s3lite's table, and of OSS's ``callback`` and ``callback-var``. Apart stands
+``list-type`` (`SIGNED_BY_SOME`), which only changes how a listing is written: botocore 1.26 signs it, later
+ones and all others do not. The verifier
 
-1. tries this full list;
+1. tries this full list, without and with ``list-type``;
 2. then each list of `CLIENTS` by name, and accepts it only when what that client left unsigned is in
    `INERT`: names that neither s3lite nor S3 acts on. A sub-resource that picks an operation, a version,
    a part, a response header or a callback must be signed, or a signature for ``DELETE /b`` would do for
@@ -81,6 +82,7 @@ _LATER = {
 # fmt: on
 CALLBACKS = frozenset(("callback", "callback-var"))
 SUBRESOURCES = AWS_2006 | SEED_S3AUTH | BOTO | _LATER | CALLBACKS
+SIGNED_BY_SOME = frozenset(("list-type",))
 CLIENTS = (("botocore", BOTO), ("S3Auth", SEED_S3AUTH), ("AWS 2006", AWS_2006))
 INERT = frozenset(("defaultObjectAcl", "storageClass"))
 

@@ -12,13 +12,16 @@ import ipaddress
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from s3lite import bootstrap, reserved
+from s3lite.auth.actions import versioned
 from s3lite.auth.authenticate import Authenticated, Authenticator, Payload
-from s3lite.auth.authorize import OBJECT_ACTIONS, authorize
+from s3lite.auth.authorize import OBJECT_ACTIONS
+from s3lite.auth.facts import About
 from s3lite.blobs.base import BlobStore
 from s3lite.callback.send import CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
@@ -29,15 +32,17 @@ from s3lite.dispatch import Dispatcher
 from s3lite.errors import Code, S3Error
 from s3lite.ids import Ids
 from s3lite.model import ANONYMOUS, AccessKey, Bucket, Identity, ObjectVersion, RequestHead
-from s3lite.responses import Response, StartResponse, error
-from s3lite.routes import FORM_AUTHENTICATED, ROUTES
+from s3lite.ops import cors, website
+from s3lite.responses import Headers, Response, StartResponse, error
+from s3lite.routes import BY_BODY, ROUTES, UNSIGNED, WEBSITE
 from s3lite.settings import Settings, load
 from s3lite.target import Environ, request_head
 from s3lite.times import Clock
 from s3lite.wire.body import LengthSource
 
 log = logging.getLogger("s3lite")
-access_log = logging.getLogger("s3lite.access")
+_KEYS_REMEMBERED = 10_000
+_encode_line = json.JSONEncoder(ensure_ascii=False).encode
 
 Event = Mapping[str, Any]
 
@@ -72,9 +77,12 @@ class Application:
         self._ids = ids
         self._host_id = f"s3lite-{ids.request()}"
         self._dispatcher = Dispatcher(ROUTES)
+        # The longest first: BUCKET.web.example is no bucket BUCKET.web of example.
+        self._domains = sorted((*settings.domains, *settings.website_domains), key=len, reverse=True)
         self._trusted = [ipaddress.ip_network(entry) for entry in settings.http.trusted_proxies]
         self._sweeper: Sweeper | None = None
         self._pid = 0
+        self._keys: dict[str, tuple[float, AccessKey]] = {}  # until when, by access key
         store = Store(self._catalog, self._blobs, clock, ids, settings)
         self.services = Services(
             settings=settings,
@@ -112,6 +120,7 @@ class Application:
         except Exception:  # the one place: a client gets an S3 error whatever broke
             log.exception("request %s failed", exchange.request_id)
             response = self._refuse(environ, exchange, S3Error(Code.InternalError))
+        response.headers += exchange.cors
         response.headers.append(("x-amz-request-id", exchange.request_id))
         response.headers.append(("x-amz-id-2", self._host_id))
         if self._settings.http.access_log:
@@ -119,11 +128,16 @@ class Application:
         return response.start(environ["REQUEST_METHOD"], start_response)
 
     def _answer(self, environ: Environ, exchange: _Exchange) -> Response:
-        head = exchange.head = request_head(environ, self._settings.domains)
+        head = exchange.head = request_head(
+            environ, self._domains, behind_proxy=self._is_trusted(environ.get("REMOTE_ADDR", ""))
+        )
         if head.target.bucket == reserved.PREFIX and not head.target.virtual_host:
             return reserved.answer(head, self.services)
-        params = dict(reversed(head.query_items))
-        route = exchange.route = self._dispatcher.match(head, params)
+        if "origin" in head.headers:
+            exchange.cors = cors.actual_headers(head, self._catalog)
+        is_site = website.is_site(head, self._settings.website_domains)
+        params = {} if is_site else dict(reversed(head.query_items))
+        route = exchange.route = WEBSITE if is_site else self._dispatcher.match(head, params)
         signed = self._authenticate(environ, head, route)
         exchange.caller = signed.identity
         if route.handler is None:
@@ -133,8 +147,6 @@ class Application:
                 Operation=route.operation,
             )
         bucket = self._bucket(head, route)
-        version = self._version(head, route, bucket, params)
-        self._authorise(route, signed.identity, bucket, version)
         ctx = exchange.ctx = Context(
             environ=environ,
             head=head,
@@ -143,11 +155,12 @@ class Application:
             caller=signed.identity,
             payload=signed.payload,
             bucket_row=bucket,
-            version=version,
+            version=self._version(head, route, bucket, params),
             request_id=exchange.request_id,
             client_ip=self._client_ip(environ),
             services=self.services,
         )
+        self._authorise(ctx)
         response = route.handler(ctx)
         exchange.caller = ctx.caller
         return response
@@ -155,7 +168,7 @@ class Application:
     # ------------------------------------------------------------ the steps
 
     def _authenticate(self, environ: Environ, head: RequestHead, route: Route) -> Authenticated:
-        if route.operation in FORM_AUTHENTICATED:
+        if route.operation in UNSIGNED:
             return Authenticated(ANONYMOUS, Payload("unsigned"))
         hosts: Sequence[str] = ()
         forwarded = head.headers.get("x-forwarded-host")
@@ -187,28 +200,39 @@ class Application:
                 return tx.version(bucket.id, head.target.key, version_id)
             return tx.current_version(bucket.id, head.target.key)
 
-    def _authorise(
-        self, route: Route, caller: Identity, bucket: Bucket | None, version: ObjectVersion | None
-    ) -> None:
+    def _authorise(self, ctx: Context) -> None:
         """Raise AccessDenied unless the row's permission is given.
 
         Of an object that is not there only those who may list learn so; others are denied alike.
         """
-        if route.operation in FORM_AUTHENTICATED:
+        route, version = ctx.route, ctx.version
+        if route.operation in UNSIGNED:
             return
-        if bucket is not None and route.permission in OBJECT_ACTIONS:
-            if version is None or version.is_delete_marker:
-                allowed = authorize(caller, "s3:ListBucket", bucket=bucket)
-            else:
-                allowed = authorize(caller, route.permission, bucket=bucket, object_acl=version.acl)
+        action = route.permission
+        if route.level is Level.OBJECT:
+            action = versioned(action, ctx.params.get("versionId"))
+        if action in OBJECT_ACTIONS and (version is None or version.is_delete_marker):
+            allowed = not ctx.is_denied(action) and ctx.may("s3:ListBucket", about=About(prefix=ctx.key))
+        elif route.operation in BY_BODY:
+            allowed = ctx.may_some(action)
         else:
-            allowed = authorize(caller, route.permission, bucket=bucket)
+            allowed = ctx.may(action, about=About(version=version))
         if not allowed:
             raise S3Error(Code.AccessDenied)
 
     def _access_key(self, access_key: str) -> AccessKey | None:
+        """The key, remembered for a moment: every request asks, and it hardly ever changes."""
+        now = self._clock.monotonic()
+        remembered = self._keys.get(access_key)
+        if remembered is not None and remembered[0] > now:
+            return remembered[1]
         with self._catalog.read() as tx:
-            return tx.access_key(access_key)
+            key = tx.access_key(access_key)
+        if key is not None:
+            if len(self._keys) >= _KEYS_REMEMBERED:
+                self._keys.clear()
+            self._keys[access_key] = (now + self._settings.http.key_cache_s, key)
+        return key
 
     def _client_ip(self, environ: Environ) -> str:
         """The peer, or the nearest address in X-Forwarded-For that is no trusted proxy."""
@@ -221,6 +245,8 @@ class Application:
         return address
 
     def _is_trusted(self, address: str) -> bool:
+        if not self._trusted:
+            return False
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
@@ -231,6 +257,8 @@ class Application:
 
     def _refuse(self, environ: Environ, exchange: _Exchange, problem: S3Error) -> Response:
         self._drain(environ, exchange)
+        if exchange.route is WEBSITE:
+            return website.error_page(problem, request_id=exchange.request_id)
         head = exchange.head
         return error(
             problem,
@@ -248,10 +276,13 @@ class Application:
         if "HTTP_EXPECT" in environ:
             return
         length = environ.get("CONTENT_LENGTH") or ""
-        limit = self._settings.http.drain_bytes
-        if limit and length.isdigit() and int(length):
-            with suppress(S3Error):
-                LengthSource(environ["wsgi.input"], int(length)).drain(limit)
+        if not length.isdigit():
+            return
+        body = exchange.ctx.raw_body if exchange.ctx else None
+        if body is None:
+            body = LengthSource(environ["wsgi.input"], int(length))
+        with suppress(S3Error):
+            body.drain(self._settings.http.drain_bytes)
 
     def _log(self, environ: Environ, exchange: _Exchange, response: Response, elapsed_s: float) -> None:
         key = exchange.caller.key
@@ -272,7 +303,7 @@ class Application:
             "account": key.account.id if key else "",
             "client": ctx.client_ip if ctx else environ.get("REMOTE_ADDR", ""),
         }
-        access_log.info(json.dumps(line, ensure_ascii=False))
+        sys.stderr.write(_encode_line(line) + "\n")
 
     # ------------------------------------------------------------ life cycle
 
@@ -297,11 +328,12 @@ class Application:
 class _Exchange:
     """What is known of a request so far, for its log line and its error document."""
 
-    __slots__ = ("caller", "ctx", "head", "request_id", "route")
+    __slots__ = ("caller", "cors", "ctx", "head", "request_id", "route")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.head: RequestHead | None = None
         self.route: Route | None = None
         self.caller: Identity = ANONYMOUS
+        self.cors: Headers = []  # for the answer, whatever it will be
         self.ctx: Context | None = None

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3lite.auth.authenticate import Authenticator, Payload
-from s3lite.auth.authorize import authorize
+from s3lite.auth.authorize import Rules, authorize, authorize_some, is_denied
+from s3lite.auth.facts import THE_REQUEST, About, RequestFacts
+from s3lite.core import access
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error
-from s3lite.model import Acl, Bucket, Identity, ObjectVersion, RequestHead, Target
+from s3lite.model import Bucket, Identity, ObjectVersion, RequestHead, Target
 from s3lite.responses import Response
 from s3lite.settings import Settings
 from s3lite.wire import checksums
@@ -93,6 +95,8 @@ class Context:
     services: Services
     trailers: Mapping[str, str] | None = None
     received: int = 0  # bytes of body taken, for the log
+    raw_body: LengthSource | None = None  # the body as framed, once someone reads it
+    own_rules: Rules | None = None  # `rules`, once someone asks
 
     @property
     def bucket(self) -> Bucket:
@@ -125,14 +129,80 @@ class Context:
         """The settings of this instance."""
         return self.services.settings
 
-    def require(self, action: str, *, bucket: Bucket | None = None, object_acl: Acl | None = None) -> None:
+    # ------------------------------------------------------------ permission
+
+    @property
+    def rules(self) -> Rules:
+        """What decides about access to the request's bucket, beside its ACL."""
+        if self.own_rules is None:
+            self.own_rules = access.rules_of(self.store.catalog, self.bucket)
+        return self.own_rules
+
+    def require(
+        self,
+        action: str,
+        *,
+        bucket: Bucket | None = None,
+        key: str | None = None,
+        about: About = THE_REQUEST,
+    ) -> None:
         """Raise AccessDenied unless the caller may do what the route's row cannot say (copy sources …)."""
-        if not self.may(action, bucket=bucket, object_acl=object_acl):
+        if not self.may(action, bucket=bucket, key=key, about=about):
             raise S3Error(Code.AccessDenied)
 
-    def may(self, action: str, *, bucket: Bucket | None = None, object_acl: Acl | None = None) -> bool:
-        """Whether the caller has ``action`` on a bucket (this request's by default) or an object."""
-        return authorize(self.caller, action, bucket=bucket or self.bucket_row, object_acl=object_acl)
+    def may(
+        self,
+        action: str,
+        *,
+        bucket: Bucket | None = None,
+        key: str | None = None,
+        about: About = THE_REQUEST,
+    ) -> bool:
+        """Whether the caller has ``action`` on a bucket or a key, those of the request by default.
+
+        Of an object that is there, ``about`` has its version: ownership, ACL and tags count.
+        """
+        named = bucket or self.bucket_row
+        if named is None:
+            return authorize(self.caller, action, bucket=None)
+        rules = self.rules if bucket is None else access.rules_of(self.store.catalog, bucket)
+        return authorize(
+            self.caller,
+            action,
+            bucket=named,
+            key=self.key if key is None else key,
+            object_acl=about.version.acl if about.version is not None else None,
+            rules=rules,
+            facts=self._facts(rules, named, action, about),
+        )
+
+    def may_some(self, action: str) -> bool:
+        """False if the caller may do ``action`` nowhere in the bucket (or to the object, if it is there)."""
+        object_acl = self.version.acl if self.version is not None else None
+        return authorize_some(
+            self.caller, action, bucket=self.bucket, object_acl=object_acl, rules=self.rules
+        )
+
+    def is_denied(self, action: str, *, about: About = THE_REQUEST) -> bool:
+        """Whether the bucket's policy denies the caller ``action`` on the key, whatever else allows it."""
+        rules = self.rules
+        facts = self._facts(rules, self.bucket, action, about)
+        return is_denied(self.caller, action, bucket=self.bucket, key=self.key, rules=rules, facts=facts)
+
+    def _facts(self, rules: Rules, bucket: Bucket, action: str, about: About) -> RequestFacts | None:
+        """None where no policy asks for them."""
+        if rules.policy is None:
+            return None
+        return RequestFacts(
+            head=self.head,
+            params=self.params,
+            caller=self.caller,
+            client_ip=self.client_ip,
+            now_s=self.store.clock.time(),
+            bucket=bucket,
+            action=action,
+            about=about,
+        )
 
     # ------------------------------------------------------------ body
 
@@ -184,7 +254,7 @@ class Context:
                 MaxSizeAllowed=str(max_bytes),
             )
         is_framed = self.payload.kind == "chunked"  # then the decoder holds the payload to its length
-        source: Source = LengthSource(
+        source = self.raw_body = LengthSource(
             self.environ["wsgi.input"], self.content_length(), max_bytes=None if is_framed else max_bytes
         )
         if is_framed:

@@ -2,7 +2,8 @@
 
 The query names that occur as subresources in the table pick the operation: none is the bare
 resource, two are a 400, one that exists on another level only is a 400, and a method without a row
-is a 405. So no operation can be taken for another.
+is a 405. So no operation can be taken for another. OPTIONS asks about another request, whatever that
+names, so its one row answers for all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ class Dispatcher:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         cells: defaultdict[tuple[Level, str | None], dict[str, list[Route]]] = defaultdict(dict)
+        self._preflight = next((route for route in routes if route.method == "OPTIONS"), None)
         for route in routes:
+            if route is self._preflight:
+                continue
             cells[route.level, route.subresource].setdefault(route.method, []).append(route)
         self._cells = dict(cells)
         self._subresources = frozenset(route.subresource for route in routes if route.subresource)
@@ -32,6 +36,8 @@ class Dispatcher:
         MethodNotAllowed with Allow.
         """
         level = level_of(head.target)
+        if head.method == "OPTIONS" and self._preflight is not None and level is not Level.SERVICE:
+            return self._preflight
         words = [name for name in params if name in self._subresources] if params else []
         if len(words) > 1:
             raise S3Error(

@@ -27,6 +27,7 @@ class Code(enum.Enum):
 
     AccessControlListNotSupported = ErrorSpec(400, "The bucket does not allow ACLs.")
     AccessDenied = ErrorSpec(403, "Access Denied")
+    AccessForbidden = ErrorSpec(403, "CORSResponse: This CORS request is not allowed.")
     AuthorizationHeaderMalformed = ErrorSpec(400, "The authorization header that you provided is not valid.")
     AuthorizationQueryParametersError = ErrorSpec(
         400, "The authorization query parameters that you provided are not valid."
@@ -34,6 +35,7 @@ class Code(enum.Enum):
     BadDigest = ErrorSpec(
         400, "The Content-MD5 or checksum value that you specified did not match what the server received."
     )
+    BadRequest = ErrorSpec(400, "Bad Request")
     BucketAlreadyExists = ErrorSpec(
         409,
         "The requested bucket name is not available. The bucket namespace is shared by all users of "
@@ -63,6 +65,9 @@ class Code(enum.Enum):
     InternalError = ErrorSpec(500, "We encountered an internal error. Please try again.")
     InvalidAccessKeyId = ErrorSpec(403, "The access key ID that you provided does not exist in our records.")
     InvalidArgument = ErrorSpec(400, "Invalid Argument")
+    InvalidBucketAclWithObjectOwnership = ErrorSpec(
+        400, "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting."
+    )
     InvalidBucketName = ErrorSpec(400, "The specified bucket is not valid.")
     InvalidBucketState = ErrorSpec(409, "The request is not valid with the current state of the bucket.")
     InvalidDigest = ErrorSpec(400, "The Content-MD5 or checksum value that you specified is not valid.")
@@ -84,6 +89,7 @@ class Code(enum.Enum):
     InvalidPolicyDocument = ErrorSpec(400, "The content of the form does not meet the policy's rules.")
     InvalidRange = ErrorSpec(416, "The requested range is not satisfiable.")
     InvalidRequest = ErrorSpec(400, "Invalid Request")
+    InvalidRetentionPeriod = ErrorSpec(400, "The retention period that you specified is not valid.")
     InvalidStorageClass = ErrorSpec(400, "The storage class that you specified is not valid.")
     InvalidTag = ErrorSpec(400, "The tag that you provided is not valid.")
     InvalidTargetBucketForLogging = ErrorSpec(400, "The target bucket for logging is not valid.")
@@ -96,6 +102,7 @@ class Code(enum.Enum):
     MalformedPOSTRequest = ErrorSpec(
         400, "The body of your POST request is not well-formed multipart/form-data."
     )
+    MalformedPolicy = ErrorSpec(400, "The policy that you provided is not valid.")
     MalformedXML = ErrorSpec(
         400, "The XML that you provided was not well formed or did not validate against our schema."
     )

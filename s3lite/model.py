@@ -64,8 +64,29 @@ class Acl:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicAccessBlock:
+    """What a bucket keeps the public from, whatever its ACLs and its policy say."""
+
+    block_public_acls: bool = False  # refuse requests that set one
+    ignore_public_acls: bool = False
+    block_public_policy: bool = False  # refuse requests that set one
+    restrict_public_buckets: bool = False  # to the owner's account, while the policy is public
+
+
+NO_BLOCK = PublicAccessBlock()
+
+BUCKET_OWNER_ENFORCED = "BucketOwnerEnforced"
+BUCKET_OWNER_PREFERRED = "BucketOwnerPreferred"
+OBJECT_WRITER = "ObjectWriter"
+"""Values of object ownership; "" (not configured) works as the last of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket's row. ``versioning`` is "" (never enabled), "Enabled" or "Suspended"."""
+    """A bucket's row. ``versioning`` is "" (never enabled), "Enabled" or "Suspended".
+
+    ``configs`` names the configuration documents that it has, so that most requests look for none.
+    """
 
     id: int
     name: str
@@ -75,6 +96,7 @@ class Bucket:
     acl: Acl
     versioning: str = ""
     object_lock: bool = False
+    configs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +118,19 @@ class ObjectHead:
     tags: tuple[tuple[str, str], ...] = ()
     storage_class: str = "STANDARD"
     website_redirect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLock:
+    """What keeps a version from being deleted. ``mode`` "" means no retention, ``legal_hold`` "" that it
+    was never set."""
+
+    mode: str = ""  # GOVERNANCE or COMPLIANCE
+    retain_until_ms: int = 0  # a whole second
+    legal_hold: str = ""  # ON or OFF
+
+
+UNLOCKED = ObjectLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +168,7 @@ class ObjectVersion:
     blob: BlobId | None = None
     part_count: int = 0
     checksum: Checksum | None = None
+    lock: ObjectLock = UNLOCKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +233,7 @@ class Upload:
     callback: str = ""  # as the client sent it (Base64), for CompleteMultipartUpload
     callback_var: str = ""
     callback_access_key: str = ""  # who asked for it
+    lock: ObjectLock = UNLOCKED  # as asked for; the bucket's default joins at completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +303,7 @@ class RequestHead:
     target: Target
     query_items: Sequence[tuple[str, str]] = ()  # decoded, in order; a name without "=" has value ""
     mount_prefix: str = ""  # SCRIPT_NAME, percent-encoding as in `path`
+    origin: str = ""  # scheme://host[:port] as the client addressed the server, trusted proxies considered
 
 
 @dataclass(frozen=True, slots=True)

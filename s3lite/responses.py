@@ -16,7 +16,7 @@ from s3lite.wire import results
 Headers = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 NO_BODY_STATUSES = frozenset((204, 304))
 
 
@@ -45,7 +45,7 @@ class Response:
         headers = self.headers
         if self.size is not None and self.status not in NO_BODY_STATUSES:
             headers = [*headers, ("Content-Length", str(self.size))]
-        start_response(_STATUS_LINES[self.status], headers)
+        start_response(STATUS_LINES[self.status], headers)
         if method == "HEAD" or self.status in NO_BODY_STATUSES:
             self.close()
             return ()

@@ -132,6 +132,9 @@ class HttpSettings:
     endpoint_aliases: tuple[str, ...] = _setting(
         (), "other host[:port] names under which clients may have signed, behind proxies that rewrite Host"
     )
+    key_cache_s: float = _setting(
+        1.0, "seconds that a worker remembers an access key; a key that is disabled works for so long"
+    )
     drain_bytes: int = _setting(
         8 << 20,
         "bytes of a refused upload that are read so that the client sees the answer instead of a reset",
@@ -150,6 +153,9 @@ class Settings:
     secret_key: str = _setting("", "root secret key; empty: generated at first start")
     region: str = _setting("us-east-1", "name of the region that this server is")
     domains: tuple[str, ...] = _setting((), "base domains for virtual-host addressing (BUCKET.domain)")
+    website_domains: tuple[str, ...] = _setting(
+        (), "base domains of websites: BUCKET.domain serves the bucket's site, to anyone"
+    )
     buckets: tuple[str, ...] = _setting((), "buckets of the root account, made at start when missing")
     database_url: str = _setting("", "index; empty: sqlite:///DATA_DIR/index.db")
     blobs_url: str = _setting("", "bytes; empty: file:///DATA_DIR")
@@ -295,6 +301,8 @@ def _contradictions(settings: Settings) -> list[str]:
             f"bind = {settings.bind!r}: reachable from other machines, so choose a credential: "
             "set S3LITE_ACCESS_KEY and S3LITE_SECRET_KEY"
         )
+    for domain in sorted(set(settings.domains) & set(settings.website_domains)):
+        faults.append(f"website_domains: {domain!r} is in domains, too; choose one of them for it")
     if settings.storage.inline_bytes > settings.storage.buffer_bytes:
         faults.append("storage.inline_bytes must not exceed storage.buffer_bytes")
     if settings.storage.buffer_bytes < 4096:

@@ -22,24 +22,37 @@ _BLANKS = " \t"
 _PATH_SAFE = "/-_.~!$&'()*+,;=:@"
 
 
-def request_head(environ: Environ, domains: Sequence[str] = ()) -> RequestHead:
+def request_head(environ: Environ, domains: Sequence[str] = (), *, behind_proxy: bool = False) -> RequestHead:
     """Read the head of a request.
 
-    Raises InvalidURI when the path or query is not percent-encoded UTF-8.
+    ``behind_proxy``: the peer is a trusted proxy, whose X-Forwarded-Host and -Proto say how the client
+    addressed the server. Raises InvalidURI when the path or query is not percent-encoded UTF-8.
     """
     path, query = _raw_uri(environ)
     prefix = environ.get("SCRIPT_NAME", "")
     mount = _mount_prefix(path, prefix) if prefix else ""
     headers = _headers(environ)
+    scheme, host = _addressed(environ, headers, behind_proxy=behind_proxy)
     return RequestHead(
         method=environ["REQUEST_METHOD"],
         path=path,
         query=query,
         headers=headers,
-        target=_target(path[len(mount) :], headers.get("host", ""), domains),
+        target=_target(path[len(mount) :], host, domains),
         query_items=parse_query(query) if query else (),
         mount_prefix=mount,
+        origin=f"{scheme}://{host}",
     )
+
+
+def _addressed(environ: Environ, headers: dict[str, str], *, behind_proxy: bool) -> tuple[str, str]:
+    """Scheme and host[:port] as the client had them."""
+    scheme: str = environ.get("wsgi.url_scheme", "http")
+    host = headers.get("host") or f"{environ.get('SERVER_NAME', '')}:{environ.get('SERVER_PORT', '')}"
+    if behind_proxy:
+        scheme = headers.get("x-forwarded-proto", scheme).partition(",")[0].strip()
+        host = headers.get("x-forwarded-host", host).partition(",")[0].strip()
+    return scheme, host
 
 
 def _raw_uri(environ: Environ) -> tuple[str, str]:
@@ -110,7 +123,7 @@ def _target(path: str, host: str, domains: Sequence[str]) -> Target:
 
 
 def _virtual_host_bucket(host: str, domains: Sequence[str]) -> str:
-    """The bucket that ``Host`` names, or "" (then the path does: client-quirks 12)."""
+    """The bucket that ``Host`` names, or "" (then the path does, which ali-oss relies on)."""
     name = host.lower()
     if not name.startswith("[") and name.rpartition(":")[2].isdigit():
         name = name.rpartition(":")[0]

@@ -34,7 +34,7 @@ def throw_away_settings(directory: Path) -> Settings:
         durability="relaxed",
         callback=CallbackSettings(allow=("127.0.0.1",)),
         sweep=SweepSettings(enabled=False),
-        http=HttpSettings(access_log=False),
+        http=HttpSettings(access_log=False, key_cache_s=0),
     )
 
 

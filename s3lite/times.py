@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 
 
 class Clock:
@@ -28,6 +29,11 @@ class Clock:
 
 def http_date(epoch_s: float) -> str:
     """IMF-fixdate (RFC 9110, 5.6.7): ``Sun, 06 Nov 1994 08:49:37 GMT``."""
+    return _http_date(int(epoch_s))
+
+
+@lru_cache(maxsize=4096)
+def _http_date(epoch_s: int) -> str:
     return formatdate(epoch_s, usegmt=True)
 
 

@@ -82,7 +82,7 @@ def test_every_operation_of_the_model_is_told_apart(operation: str) -> None:
 
 
 def test_the_table_names_only_operations_of_the_model() -> None:
-    ours = {"PostObject", "GetBucketSyncing", "PutBucketSyncing"}
+    ours = {"PostObject", "PreflightRequest", "GetBucketSyncing", "PutBucketSyncing"}
     assert {route.operation for route in ROUTES} - set(MODEL.operation_names) == ours
 
 
@@ -117,6 +117,13 @@ def test_an_unknown_method_is_answered_with_allow() -> None:
         match(head("PATCH", "bucket", "key", ""))
     assert caught.value.status == 405
     assert caught.value.headers["Allow"] == "DELETE, GET, HEAD, PUT"
+
+
+@pytest.mark.parametrize("query", ["", "acl", "uploadId=u&partNumber=1", "acl&tagging"])
+def test_options_asks_about_any_request(query: str) -> None:
+    for key in ("", "key"):
+        assert outcome(head("OPTIONS", "bucket", key, query)) == "PreflightRequest"
+    assert outcome(head("OPTIONS", "", "", "")) == 405
 
 
 def test_unknown_query_names_are_ignored() -> None:

@@ -141,4 +141,18 @@ def _in_group(group: str, account_id: str) -> bool:
 
 def is_public(acl: Acl) -> bool:
     """True if the list grants something to everyone, or to everyone with an account."""
-    return any(grant.is_group and grant.grantee in (ALL_USERS, AUTHENTICATED_USERS) for grant in acl.grants)
+    return any(map(_is_public, acl.grants))
+
+
+def without_public(acl: Acl) -> Acl:
+    """The list without what makes it public."""
+    return Acl(acl.owner_id, tuple(grant for grant in acl.grants if not _is_public(grant)))
+
+
+def is_private(acl: Acl) -> bool:
+    """True if the list grants nothing but full control to its owner."""
+    return all(grant == Grant(acl.owner_id, FULL_CONTROL) for grant in acl.grants)
+
+
+def _is_public(grant: Grant) -> bool:
+    return grant.is_group and grant.grantee in (ALL_USERS, AUTHENTICATED_USERS)

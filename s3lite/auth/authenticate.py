@@ -326,17 +326,19 @@ class Authenticator:
         sent = head.headers.get("host", "")
         yield sent
         tried = {sent}
-        others = [sent[: -len(port)] for port in (":80", ":443") if sent.endswith(port)]
+        others = []
         if head.target.virtual_host:
             own = f"{head.target.bucket}."
             others += [host for host in hosts if host.lower().startswith(own)]
             others += [own + alias for alias in self._aliases]
         else:
             others += [*hosts, *self._aliases]
-        for host in others:
-            if host not in tried:
-                tried.add(host)
-                yield host
+        for host in [sent, *others]:
+            # Some clients sign the host without the scheme's own port, which they send.
+            for form in (host, host.removesuffix(":80").removesuffix(":443")):
+                if form not in tried:
+                    tried.add(form)
+                    yield form
 
     def _v2(
         self, head: RequestHead, scheme: str, access_key: str, given: str, dates: Sequence[str]

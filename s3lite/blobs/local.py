@@ -3,7 +3,7 @@
 Order of a commit: data synced, name linked, directory synced. The bytes are written to an unnamed
 file (O_TMPFILE), so that a crash leaves nothing; where the file system has none, to a random name in
 ``tmp/`` that is renamed. A failed sync is final for its blob: Linux marks the pages clean and a second
-try would succeed without them (notes/durability.md, 5.2).
+try would succeed without them (docs/durability.md).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from s3lite.times import Clock
 
 _PIECE = 1 << 20
 _RESERVE_FROM = 1 << 20  # smaller blobs ask for free space only: allocating costs more than it tells
-_WRITE_BACK = 64 << 20
-_SHARDS = [f"{number:02x}" for number in range(256)]
+_WRITE_BACK = 8 << 20
+_SHARD_NAME = re.compile(r"[0-9a-f]{2}")
 _BLOB_NAME = re.compile(r"[0-9a-f]{32}")
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 _NETWORK_TYPES = frozenset(
@@ -139,16 +139,12 @@ class LocalBlobs:
         self._make_directories()
 
     def _make_directories(self) -> None:
-        """The fixed directories. Made and synced at every start: that takes a millisecond when they are there."""
-        for path in (self.temporary, self._blobs, *(self._blobs / shard for shard in _SHARDS)):
+        """The fixed directories, made and synced at every start; those of blobs come with the first of each."""
+        for path in (self.temporary, self._blobs):
             path.mkdir(mode=0o700, exist_ok=True)
         if self.is_durable:
             for path in (self._blobs, self.root, self.root.parent):
-                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+                _sync_directory(path)
 
     def directory(self, blob: BlobId) -> _Directory:
         """The open directory of a blob."""
@@ -158,7 +154,12 @@ class LocalBlobs:
             with self._lock:
                 found = self._directories.get(shard)
                 if found is None:
-                    found = self._directories[shard] = _Directory(self._blobs / shard, self.system)
+                    path = self._blobs / shard
+                    path.mkdir(mode=0o700, exist_ok=True)
+                    if self.is_durable:
+                        # Also when it is there: whoever made it may not have come to this line.
+                        _sync_directory(self._blobs)
+                    found = self._directories[shard] = _Directory(path, self.system)
         return found
 
     def path(self, blob: BlobId) -> str:
@@ -184,7 +185,9 @@ class LocalBlobs:
 
     def scan(self) -> Iterator[tuple[BlobId, int, float]]:
         """See `BlobStore.scan`; by directory, the time is that of linking (ctime)."""
-        for shard in _SHARDS:
+        for shard in sorted(os.listdir(self._blobs)):
+            if not _SHARD_NAME.fullmatch(shard):
+                continue
             with os.scandir(self._blobs / shard) as entries:
                 for entry in entries:
                     if not _BLOB_NAME.fullmatch(entry.name):
@@ -215,6 +218,15 @@ class LocalBlobs:
         with self._lock:
             while self._directories:
                 os.close(self._directories.popitem()[1].fd)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class _LocalWriter:

@@ -1,6 +1,6 @@
 """Where callbacks may go: the one URL parser, and the rules against server-side request forgery.
 
-Source: spec/upload-callback.md, 2 (``callbackUrl``) and 12. An uploader chooses the URL, so what
+Source: docs/callbacks.md, "Where callbacks may go". An uploader chooses the URL, so what
 `parse_url` returns is both what `EgressPolicy` checks and what `callback.send` uses; nothing is
 parsed twice. Addresses are judged after resolution and connected to as judged, never by name.
 """
@@ -27,7 +27,7 @@ Resolver = Callable[[str, int], list[str]]
 URL_INVALID = "The callback url configuration is invalid."
 ADDRESS_DENIED = "Private address is forbidden to callback."
 EARLY_RESOLUTION_S = 1.0
-"""Time for name resolution before storing (12.8)."""
+"""Time for name resolution before storing."""
 
 log = logging.getLogger("s3lite.callback")
 
@@ -188,7 +188,7 @@ class EgressPolicy:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def check_early(self, url: CallbackUrl, deadline: float | None = None) -> None:
-        """Refuse a target before its upload is stored (12.8). Raises S3Error (InvalidArgument).
+        """Refuse a target before its upload is stored. Raises S3Error (InvalidArgument).
 
         A name that does not resolve by ``deadline`` (`time.monotonic`) passes: a DNS fault must not
         block uploads.
@@ -207,7 +207,7 @@ class EgressPolicy:
     def addresses(self, url: CallbackUrl, deadline: float) -> list[tuple[str, int]]:
         """Resolve once and keep what may be reached, in the resolver's order; [] when all is denied.
 
-        With a proxy, its addresses: it does the filtering (12.4). Raises OSError when the name does
+        With a proxy, its addresses: it does the filtering. Raises OSError when the name does
         not resolve, TimeoutError when not by ``deadline``.
         """
         if url.port in self._deny_ports:
@@ -309,7 +309,7 @@ def _is_local(address: Address) -> bool:
 
 
 def _log_refusal(url: CallbackUrl, address: Address, reason: str) -> None:
-    """Say what the operator has to add if the target is wanted (12.6)."""
+    """Say what the operator has to add if the target is wanted."""
     exact = f"[{address}]:{url.port}" if address.version == 6 else f"{address}:{url.port}"
     by_address = url.literal is not None or "metadata" in reason or "listener" in reason
     line = exact if by_address else f"{url.host}:{url.port}"

@@ -1,6 +1,6 @@
 """Width, height and format of an image, read from its first bytes. Nothing is ever decoded.
 
-Source: spec/upload-callback.md, 4 (``imageInfo``). The bytes are an uploader's, so every field is
+For the variable ``imageInfo`` (docs/callbacks.md, "Variables"). The bytes are an uploader's, so every field is
 checked before it is used, and whatever does not fit is "not an image".
 """
 

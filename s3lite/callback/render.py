@@ -1,6 +1,6 @@
 """The callback's body: a template checked once, filled in after the object is stored.
 
-Source: spec/upload-callback.md, 4 (variables) and 5 (substitution). One pass only: text that a value
+Source: docs/callbacks.md, "Variables" and "Templates and escaping". One pass only: text that a value
 brings in is never looked at again, and constants are sent untouched.
 """
 
@@ -111,7 +111,7 @@ class Template:
         return "".join(texts).encode("utf-8", "replace")
 
     def _text(self, value: Value, *, in_string: bool) -> str:
-        """One value as section 5.2 has it."""
+        """One value as its body type wants it."""
         if isinstance(value, ImageInfo):
             shown = f'{{"height":{value.height},"width":{value.width},"format":"{value.format}"}}'
             if self.is_json and not in_string:
@@ -141,7 +141,7 @@ class Template:
 
 
 def compile_template(text: str, body_type: str, variables: Mapping[str, str]) -> Template:
-    """Check a ``callbackBody`` (5.1). Raises TemplateError."""
+    """Check a ``callbackBody``. Raises TemplateError."""
     parts: list[str | _Variable] = []
     in_string = False
     position = 0

@@ -1,6 +1,6 @@
 """What counts as success: an application's answer, judged.
 
-Source: spec/upload-callback.md, 8 and 10.
+Source: docs/callbacks.md, "What counts as success".
 """
 
 from __future__ import annotations

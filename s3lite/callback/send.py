@@ -1,6 +1,6 @@
 """Sending callbacks: the one place that opens connections to applications.
 
-Source: spec/upload-callback.md, 7 (request), 8 (success), 10 (messages), 12 (egress). One deadline
+Source: docs/callbacks.md: "The request", "What counts as success", "Where callbacks may go". One deadline
 covers name resolution, connect, TLS, sending and the whole answer of a URL (`callback.sockets`). A
 connection goes to an address that `EgressPolicy` has judged; SNI, certificate and Host use the name.
 """
@@ -47,7 +47,7 @@ log = logging.getLogger("s3lite.callback")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a callback ended. ``message`` is "" when ok, else the text of section 10."""
+    """How a callback ended. ``message`` is "" when ok, else why not, as the uploader reads it."""
 
     ok: bool
     callback_id: str
@@ -115,7 +115,7 @@ _Connection = _PlainConnection | _TlsConnection
 class _Leasing:
     """Lends connections of a urllib3 pool.
 
-    `urlopen` is not used: it rewrites the request target (``%2f`` to ``%2F``), which section 7 wants
+    `urlopen` is not used: it rewrites the request target (``%2f`` to ``%2F``), which must go out
     byte for byte and which the OSS signature covers.
     """
 
@@ -292,7 +292,7 @@ class _Exchange:
                 connection.close()  # there is more than is read; good enough for `standard`
 
     def _judge(self, answer: http.client.HTTPResponse) -> None:
-        """Section 8. Raises _Failure, TimeoutError."""
+        """Decide whether it counts as success. Raises _Failure, TimeoutError."""
         self.status = answer.status
         if not reply.is_success(answer.status, reply=self._reply_mode):
             raise _Failure(f"Error status : {answer.status}.")
@@ -379,7 +379,7 @@ class CallbackSender:
         self._egress.close()
 
     def check(self, spec: CallbackSpec) -> None:
-        """The early check of all targets (12.8), within 1 s. Raises S3Error (InvalidArgument)."""
+        """The early check of all targets, within 1 s. Raises S3Error (InvalidArgument)."""
         deadline = time.monotonic() + EARLY_RESOLUTION_S
         for url in spec.urls:
             self._egress.check_early(url, deadline)
@@ -390,7 +390,7 @@ class CallbackSender:
         """Send a callback and judge the answer. Never raises for a callback's fault.
 
         ``event.callback_id`` is the webhook-id, a new one if empty; ``reply`` is passthrough or
-        standard (section 8).
+        standard.
         """
         event = event if event.callback_id else replace(event, callback_id=self._ids.message())
         with self._lock:
@@ -486,7 +486,7 @@ class CallbackSender:
                     raise
 
     def _headers(self, message: _Message, url: CallbackUrl) -> dict[str, str]:
-        """Section 7, complete: nothing else is sent, nothing comes from the uploader but Host."""
+        """All headers: nothing else is sent, nothing comes from the uploader but Host."""
         event, now = message.event, self._clock.time()
         digest = hashlib.md5(message.body, usedforsecurity=False).digest()
         headers = {
@@ -517,7 +517,7 @@ class CallbackSender:
                 "X-Callback-Pub-Key-Url": key_url,
             }
         for name, value in headers.items():
-            if not (value.isascii() and value.isprintable()):  # CR, LF, NUL (12.9)
+            if not (value.isascii() and value.isprintable()):  # CR, LF, NUL
                 raise ValueError(f"the header {name} cannot be sent")
         return headers
 

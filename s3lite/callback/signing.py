@@ -1,6 +1,6 @@
 """The keys and signatures of callbacks: OSS-compatible RSA-MD5, and Standard Webhooks.
 
-Source: spec/upload-callback.md, 11; the Standard Webhooks specification. The first is compatibility,
+Source: docs/callbacks.md, "Signatures"; the Standard Webhooks specification. The first is compatibility,
 not security; applications should verify the second (`callback.verify`).
 """
 
@@ -84,13 +84,13 @@ class CallbackKeys:
         return json.dumps({"keys": self.public_keys()}).encode()
 
     def oss_signature(self, path: str, raw_query: str, body: bytes) -> str:
-        """The ``Authorization`` header of OSS (11.1); ``path`` and ``raw_query`` as they stand in the URL."""
+        """The ``Authorization`` header of OSS; ``path`` and ``raw_query`` as they stand in the URL."""
         signed = oss_signed_bytes(path, raw_query, body)
         # MD5 is what OSS's verifiers compute; the webhook signature is the one to rely on.
         return base64.b64encode(self.rsa.sign(signed, PKCS1v15(), hashes.MD5())).decode()  # noqa: S303
 
     def webhook_signature(self, webhook_id: str, timestamp: int, body: bytes, whsecs: Iterable[str]) -> str:
-        """The ``webhook-signature`` header (11.2): an entry for every secret and every Ed25519 key."""
+        """The ``webhook-signature`` header: an entry for every secret and every Ed25519 key."""
         signed = f"{webhook_id}.{timestamp}.".encode() + body
         entries = [
             "v1," + base64.b64encode(hmac.digest(secret_bytes(secret), signed, hashlib.sha256)).decode()

@@ -77,7 +77,7 @@ class TlsSocket(ssl.SSLSocket):
 
 
 def connect(address: tuple[str, int], watch: Watch) -> PlainSocket:
-    """Connect to exactly this address and make sure that it is the peer (12.3). Raises OSError."""
+    """Connect to exactly this address and make sure that it is the peer. Raises OSError."""
     sock = PlainSocket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.watch = watch
@@ -94,7 +94,7 @@ def connect(address: tuple[str, int], watch: Watch) -> PlainSocket:
 
 
 def tls_context(ca_file: str = "") -> ssl.SSLContext:
-    """Verification is on and stays on; ``ca_file`` comes on top of the system's authorities (12.10).
+    """Verification is on and stays on; ``ca_file`` comes on top of the system's authorities.
 
     Raises SettingsError.
     """

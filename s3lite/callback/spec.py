@@ -1,6 +1,6 @@
 """The callback that a request carries: found, decoded, checked. All before the body is read.
 
-Source: spec/upload-callback.md, 1 (places), 2 (fields), 3 (variables), 10 (messages). Values are an
+Source: docs/callbacks.md: "Where it stands", "The callback", "When something is wrong". Values are an
 uploader's: what is not exactly allowed is refused, since a callback that silently does not run, or
 runs differently, is worse than an error.
 """
@@ -161,7 +161,7 @@ def _carried(head: RequestHead) -> dict[str, list[tuple[str, str]]]:
 
 
 def _require_covered(place: str, name: str, identity: Identity) -> None:
-    """Section 1.7: without this, anyone who holds a presigned URL could add a callback."""
+    """Without this, anyone who holds a presigned URL could add a callback."""
     if identity.key is None:
         raise _denied("An anonymous request may not carry a callback.")
     # V4 signs the whole query; V2 signs callback and callback-var as sub-resources, and hoisted

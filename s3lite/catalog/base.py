@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from s3lite.model import (
+    UNLOCKED,
     AccessKey,
     Account,
     Acl,
@@ -26,6 +27,7 @@ from s3lite.model import (
     ListedObject,
     ListedVersion,
     ObjectHead,
+    ObjectLock,
     ObjectVersion,
     Part,
     Segment,
@@ -160,8 +162,13 @@ class Tx(ReadTx, Protocol):
         """Also its configurations, completions and open uploads with their parts."""
 
     def set_versioning(self, bucket_id: int, status: str) -> None: ...
+    def enable_object_lock(self, bucket_id: int) -> None:
+        """For good: nothing takes it away again."""
+
     def set_bucket_acl(self, bucket_id: int, acl: Acl) -> None: ...
-    def put_bucket_config(self, bucket_id: int, name: str, document: bytes) -> None: ...
+    def put_bucket_config(self, bucket_id: int, name: str, document: bytes) -> None:
+        """``name`` is one word; it joins `Bucket.configs`."""
+
     def delete_bucket_config(self, bucket_id: int, name: str) -> bool: ...
 
     # -- objects
@@ -181,6 +188,7 @@ class Tx(ReadTx, Protocol):
         checksum: Checksum | None = None,
         stored: Stored | None = None,
         copy_of: ObjectVersion | None = None,
+        lock: ObjectLock = UNLOCKED,
     ) -> ObjectVersion:
         """Add a version and make it the latest of its key.
 
@@ -198,7 +206,9 @@ class Tx(ReadTx, Protocol):
         *,
         acl: Acl | None = None,
         tags: tuple[tuple[str, str], ...] | None = None,
-    ) -> None: ...
+        lock: ObjectLock | None = None,
+    ) -> None:
+        """Replace what is given. Whether a lock may be replaced is the caller's to decide."""
 
     # -- multipart
     def create_upload(
@@ -217,6 +227,7 @@ class Tx(ReadTx, Protocol):
         callback: str = "",
         callback_var: str = "",
         callback_access_key: str = "",
+        lock: ObjectLock = UNLOCKED,
     ) -> Upload: ...
 
     def put_part(self, upload_row: int, part: Part, *, stored: Stored | None) -> None:
@@ -234,8 +245,11 @@ class Tx(ReadTx, Protocol):
         etag: str,
         modified_ms: int,
         checksum: Checksum | None,
+        lock: ObjectLock = UNLOCKED,
     ) -> ObjectVersion:
         """Turn the named parts (all present, ascending) into a version that is the latest of its key.
+
+        ``lock`` is the version's, whatever the upload's row says.
 
         Their references pass to its segments, the other parts are released, the upload is gone. Bytes
         are not touched, and the cost per part is one row.

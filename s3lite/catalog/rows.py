@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from s3lite.model import (
+    UNLOCKED,
     Account,
     Acl,
     Bucket,
@@ -21,6 +22,7 @@ from s3lite.model import (
     ListedObject,
     ListedVersion,
     ObjectHead,
+    ObjectLock,
     ObjectVersion,
     Part,
     Segment,
@@ -34,17 +36,20 @@ ACCOUNT_COLUMNS = "accounts.id, accounts.display_name, accounts.email, accounts.
 KEY_COLUMNS = (
     "access_key, secret_key, webhook_secret, enabled, callback, access_keys.created_ms, " + ACCOUNT_COLUMNS
 )
-BUCKET_COLUMNS = "id, name, owner_id, created_ms, region, acl, versioning, object_lock"
+BUCKET_COLUMNS = "id, name, owner_id, created_ms, region, acl, versioning, object_lock, configs"
+LOCK_COLUMNS = "lock_mode, retain_until_ms, legal_hold"
 VERSION_COLUMNS = (
     "row, bucket_id, key, version_id, size, etag, modified_ms, owner_id, is_delete_marker, is_latest, blob, "
-    "part_count, checksum_algorithm, checksum_value, checksum_type, head, tags, storage_class, acl"
+    "part_count, checksum_algorithm, checksum_value, checksum_type, head, tags, storage_class, acl, "
+    + LOCK_COLUMNS
 )
 LISTED_COLUMNS = "key, size, etag, modified_ms, owner_id, storage_class, checksum_algorithm, checksum_type"
 LISTED_VERSION_COLUMNS = "row, key, version_id, is_latest, is_delete_marker, " + LISTED_COLUMNS[5:]
 SEGMENT_COLUMNS = "part_number, size, blob, etag, checksum"
 UPLOAD_COLUMNS = (
     "row, upload_id, bucket_id, key, owner_id, initiator_id, initiated_ms, checksum_algorithm, "
-    "checksum_type, callback, callback_var, callback_access_key, head, tags, storage_class, acl"
+    "checksum_type, callback, callback_var, callback_access_key, head, tags, storage_class, acl, "
+    + LOCK_COLUMNS
 )
 PART_COLUMNS = "part_number, size, etag, modified_ms, blob, checksum"
 COMPLETION_COLUMNS = (
@@ -64,13 +69,16 @@ def account(row: Row) -> Account:
 
 def bucket(row: Row) -> Bucket:
     """From `BUCKET_COLUMNS`."""
-    return Bucket(row[0], row[1], row[2], row[3], row[4], decode_acl(row[5]), row[6], bool(row[7]))
+    configs = frozenset(row[8].split())
+    return Bucket(row[0], row[1], row[2], row[3], row[4], decode_acl(row[5]), row[6], bool(row[7]), configs)
 
 
 def object_version(row: Row) -> ObjectVersion:
     """From `VERSION_COLUMNS`."""
     number, bucket_id, key, version_id, size, etag, modified_ms, owner_id = row[:8]
-    is_delete_marker, is_latest, blob, part_count, algorithm, value, kind, head, tags, storage, acl = row[8:]
+    is_delete_marker, is_latest, blob, part_count, algorithm, value, kind, head, tags, storage, acl = row[
+        8:19
+    ]
     return ObjectVersion(
         number,
         bucket_id,
@@ -87,6 +95,7 @@ def object_version(row: Row) -> ObjectVersion:
         blob,
         part_count,
         decode_checksum(algorithm, value, kind),
+        decode_lock(*row[19:]),
     )
 
 
@@ -111,8 +120,8 @@ def segment(row: Row) -> Segment:
 
 def upload(row: Row) -> Upload:
     """From `UPLOAD_COLUMNS`."""
-    number, upload_id, bucket_id, key, owner_id, initiator_id, initiated_ms = row[:7]
-    head, tags, storage_class, acl = row[12:]
+    number, upload_id, bucket_id, key, owner_id, initiator_id, initiated_ms, algorithm, kind = row[:9]
+    callback, callback_var, callback_access_key, head, tags, storage_class, acl = row[9:16]
     return Upload(
         number,
         upload_id,
@@ -123,7 +132,12 @@ def upload(row: Row) -> Upload:
         initiated_ms,
         decode_head(head, tags, storage_class),
         decode_acl(acl),
-        *row[7:12],
+        algorithm,
+        kind,
+        callback,
+        callback_var,
+        callback_access_key,
+        decode_lock(*row[16:]),
     )
 
 
@@ -194,6 +208,16 @@ def encode_checksum(checksum: Checksum | None) -> tuple[str, str, str]:
 def decode_checksum(algorithm: str, value: str, kind: str) -> Checksum | None:
     """From `encode_checksum`."""
     return Checksum(algorithm, value, kind) if algorithm else None
+
+
+def encode_lock(lock: ObjectLock) -> tuple[str, int, str]:
+    """As `LOCK_COLUMNS`."""
+    return lock.mode, lock.retain_until_ms, lock.legal_hold
+
+
+def decode_lock(mode: str, retain_until_ms: int, legal_hold: str) -> ObjectLock:
+    """From `LOCK_COLUMNS`. Most versions have none, which is then one shared value."""
+    return ObjectLock(mode, retain_until_ms, legal_hold) if mode or legal_hold else UNLOCKED
 
 
 def encode_list(values: object) -> str:

@@ -181,10 +181,30 @@ CREATE TABLE leases (
 ) WITHOUT ROWID;
 """
 
+_OBJECT_LOCK = """
+ALTER TABLE versions ADD COLUMN lock_mode TEXT NOT NULL DEFAULT '';
+ALTER TABLE versions ADD COLUMN retain_until_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE versions ADD COLUMN legal_hold TEXT NOT NULL DEFAULT '';
+ALTER TABLE uploads ADD COLUMN lock_mode TEXT NOT NULL DEFAULT '';
+ALTER TABLE uploads ADD COLUMN retain_until_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE uploads ADD COLUMN legal_hold TEXT NOT NULL DEFAULT '';
+"""
+
+# The names of a bucket's documents beside its row: nearly every request asks whether there is one.
+_CONFIGS = """
+ALTER TABLE buckets ADD COLUMN configs TEXT NOT NULL DEFAULT '';
+UPDATE buckets SET configs = coalesce(
+    (SELECT group_concat(name, ' ') FROM bucket_configs WHERE bucket_id = buckets.id), '');
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
 
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_statements(_TABLES),)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _statements(_TABLES),
+    _statements(_OBJECT_LOCK),
+    _statements(_CONFIGS),
+)
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

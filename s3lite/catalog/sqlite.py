@@ -25,7 +25,8 @@ from s3lite.catalog.group import GroupCommit, Job
 from s3lite.catalog.rows import Row
 from s3lite.catalog.schema import MIGRATIONS, SchemaError
 from s3lite.catalog.secrets import SecretBox
-from s3lite.catalog.sql import SqlRead, SqlTx
+from s3lite.catalog.sql import SqlRead
+from s3lite.catalog.sql_write import SqlTx
 from s3lite.model import ObjectVersion
 from s3lite.times import Clock
 

@@ -81,7 +81,8 @@ def sweep() -> None:
     The server does the same by itself every minute.
 
     Removes released bytes whose grace period is over, orphan files and temporaries of crashes, and
-    expired multipart uploads. Settings: [sweep] and storage.garbage_grace_s.
+    expired multipart uploads, and applies the lifecycle rules of buckets. Settings: [sweep],
+    [lifecycle] and storage.garbage_grace_s.
     """
     from s3lite.core.sweep import sweep as run_sweep
 
@@ -93,6 +94,8 @@ def sweep() -> None:
         "orphans": "orphan file",
         "temporaries": "temporary file",
         "completions": "remembered completion",
+        "expired": "expired object",
+        "removed": "old version",
     }
     done = ", ".join(_count(number, nouns.get(name, name)) for name, number in swept.items() if number)
     app().emit(swept, f"Removed: {done}." if done else "Nothing to remove.")

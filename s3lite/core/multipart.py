@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from s3lite.catalog.base import Tx
+from s3lite.core import lock
 from s3lite.core.store import Store
 from s3lite.core.write import commit, discard, live_bucket, make_room
 from s3lite.errors import Code, S3Error
@@ -118,38 +119,48 @@ def complete(
         _check_size(store, size, object_size)
         checksum = _checksum(upload, chosen, expected, expected_type)
         version_id = make_room(store, tx, live, key, conditions)
+        modified_ms = store.clock.time_ms()
         version = tx.complete_upload(
             upload,
             part_numbers=[part.part_number for part in chosen],
             version_id=version_id,
             etag=checksums.multipart_etag([part.etag for part in chosen]),
-            modified_ms=store.clock.time_ms(),
+            modified_ms=modified_ms,
             checksum=checksum,
+            lock=lock.at_publication(tx, live, upload.lock, modified_ms),
         )
-        completion = Completion(
-            upload_id=upload_id,
-            bucket_id=live.id,
-            key=key,
-            fingerprint=named,
-            etag=version.etag,
-            version_id=version.version_id,
-            size=version.size,
-            completed_ms=version.modified_ms,
-            checksum=checksum,
-        )
-        if callback is not None:
-            completion = replace(
-                completion,
-                callback=callback.callback,
-                callback_var=callback.callback_var,
-                callback_access_key=callback.access_key,
-                callback_id=callback.callback_id,
-                callback_state="pending",
-            )
+        completion = _completion(upload_id, version, named, callback)
         tx.put_completion(completion)
         return Completed(completion, version, is_repeat=False)
 
     return commit(store, work)
+
+
+def _completion(
+    upload_id: str, version: ObjectVersion, named: str, callback: KeptCallback | None
+) -> Completion:
+    """What is remembered of a Complete."""
+    completion = Completion(
+        upload_id=upload_id,
+        bucket_id=version.bucket_id,
+        key=version.key,
+        fingerprint=named,
+        etag=version.etag,
+        version_id=version.version_id,
+        size=version.size,
+        completed_ms=version.modified_ms,
+        checksum=version.checksum,
+    )
+    if callback is None:
+        return completion
+    return replace(
+        completion,
+        callback=callback.callback,
+        callback_var=callback.callback_var,
+        callback_access_key=callback.access_key,
+        callback_id=callback.callback_id,
+        callback_state="pending",
+    )
 
 
 def _repeat(tx: Tx, bucket: Bucket, key: str, upload_id: str, named: str) -> Completed:

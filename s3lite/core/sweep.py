@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from s3lite.catalog.base import Tx
+from s3lite.catalog.base import CatalogBusyError, Tx
+from s3lite.core import lifecycle
 from s3lite.core.store import Store
 from s3lite.core.write import commit
 from s3lite.model import BlobId
@@ -19,6 +22,8 @@ from s3lite.model import BlobId
 _SLICE = 500
 _LEASE = "sweep"
 _ORPHAN_SCAN_EVERY_S = 3600.0
+_RULES_PER_DAY = 24  # rules count in days, so walks beside every run would find nothing new
+_RENEW_EVERY_S = 20.0
 
 log = logging.getLogger("s3lite.sweep")
 
@@ -32,10 +37,18 @@ class Swept:
     orphans: int = 0
     temporaries: int = 0
     completions: int = 0
+    expired: int = 0  # current objects, by lifecycle rules
+    removed: int = 0  # noncurrent versions and delete markers, by lifecycle rules
 
 
-def sweep(store: Store, *, orphans: bool = True) -> Swept:
-    """Run upkeep once. ``orphans``: also compare the blob store with the index, which reads all names."""
+def sweep(
+    store: Store, *, orphans: bool = True, rules: bool = True, go_on: Callable[[], bool] = lambda: True
+) -> Swept:
+    """Run upkeep once.
+
+    ``orphans``: also compare the blob store with the index, which reads all names. ``rules``: also apply
+    lifecycle rules, which walks over the keys they name. ``go_on`` is asked now and then; False ends that walk.
+    """
     swept = Swept()
     settings = store.settings
     now_ms = store.clock.time_ms()
@@ -47,6 +60,10 @@ def sweep(store: Store, *, orphans: bool = True) -> Swept:
     swept.temporaries = store.blobs.sweep_temporary(older_than_s=settings.sweep.orphan_age_s)
     if orphans:
         swept.orphans = _remove_orphans(store)
+    if rules:
+        done = lifecycle.run(store, go_on=go_on)
+        swept.expired, swept.removed = done.expired, done.removed
+        swept.uploads += done.aborted
     return swept
 
 
@@ -119,6 +136,9 @@ class Sweeper:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_orphan_scan = 0.0
+        self._next_rules = 0.0
+        self._renewed = 0.0
+        self._holds_lease = False
 
     def start(self) -> None:
         """Start the thread; once per process, after any fork."""
@@ -127,26 +147,45 @@ class Sweeper:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for the slice it is in."""
+        """End the thread, wait for the slice it is in, and leave the lease to others."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        if self._holds_lease:
+            self._holds_lease = False
+            with suppress(OSError, CatalogBusyError):  # it runs out by itself
+                self._store.catalog.lease(_LEASE, holder=self._holder, ttl_s=0)
 
     def _run(self) -> None:
-        interval = self._store.settings.sweep.interval_s
-        while not self._stop.wait(interval):
+        while not self._stop.wait(self._store.settings.sweep.interval_s):
             try:
-                if self._store.catalog.lease(_LEASE, holder=self._holder, ttl_s=interval * 3 + 60):
+                if self._lease():
                     self._once()
             except Exception:  # upkeep must outlive whatever one run met
                 log.exception("sweep failed; the next run tries again")
 
+    def _lease(self) -> bool:
+        """Take or renew the right to sweep."""
+        self._renewed = self._store.clock.monotonic()
+        ttl_s = self._store.settings.sweep.interval_s * 3 + 60
+        self._holds_lease = self._store.catalog.lease(_LEASE, holder=self._holder, ttl_s=ttl_s)
+        return self._holds_lease
+
+    def _goes_on(self) -> bool:
+        """Whether a long walk may continue: nobody wants this thread to end, and the lease is ours."""
+        if self._stop.is_set():
+            return False
+        return self._store.clock.monotonic() < self._renewed + _RENEW_EVERY_S or self._lease()
+
     def _once(self) -> None:
         now = self._store.clock.monotonic()
         orphans = now >= self._next_orphan_scan
-        swept = sweep(self._store, orphans=orphans)
+        rules = now >= self._next_rules
+        swept = sweep(self._store, orphans=orphans, rules=rules, go_on=self._goes_on)
         if orphans:
             self._next_orphan_scan = now + _ORPHAN_SCAN_EVERY_S
+        if rules:
+            self._next_rules = now + self._store.settings.lifecycle.day_seconds / _RULES_PER_DAY
         self._store.catalog.checkpoint()
         if any(asdict(swept).values()):
             log.info("swept %s", asdict(swept))

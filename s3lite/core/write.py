@@ -17,15 +17,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from s3lite.catalog.base import Tx
+from s3lite.core import lock
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error
 from s3lite.model import (
     NULL_VERSION,
+    UNLOCKED,
     Acl,
     BlobId,
     Bucket,
     Checksum,
     ObjectHead,
+    ObjectLock,
     ObjectVersion,
     Stored,
 )
@@ -71,7 +74,10 @@ def receive(
     """
     inline = store.settings.storage.inline_bytes
     buffer = store.settings.storage.buffer_bytes
-    head = _read_up_to(source, inline + 1)
+    # Full buffers from the start, where the size is known, keep the writes of a file on page borders.
+    head = source.read(buffer) if size is not None and size > inline else _read_up_to(source, inline + 1)
+    if len(head) <= inline and size is not None and size > inline:
+        head += _read_up_to(source, inline + 1 - len(head))
     if len(head) <= inline:
         digests.update(head)
         verify(len(head))
@@ -120,6 +126,7 @@ class _Hasher:
     def __init__(self, digests: Digests, *, pipelined: bool) -> None:
         self._digests = digests
         self._thread: threading.Thread | None = None
+        self._fault: Exception | None = None
         if pipelined and _pipelines.acquire(blocking=False):
             self._pieces: queue.Queue[bytes | None] = queue.Queue(_PIPELINE_DEPTH)
             self._thread = threading.Thread(target=self._run, name="s3lite-hash", daemon=True)
@@ -133,7 +140,11 @@ class _Hasher:
 
     def _run(self) -> None:
         while (piece := self._pieces.get()) is not None:
-            self._digests.update(piece)
+            if self._fault is None:
+                try:
+                    self._digests.update(piece)
+                except Exception as error:  # noqa: BLE001  # raised again where the upload ends
+                    self._fault = error
 
     def __enter__(self) -> _Hasher:
         return self
@@ -143,6 +154,8 @@ class _Hasher:
             self._pieces.put(None)
             self._thread.join()
             _pipelines.release()
+            if self._fault is not None and exc[0] is None:
+                raise self._fault
 
 
 # ---------------------------------------------------------------- rows
@@ -150,7 +163,10 @@ class _Hasher:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """An object about to be published. Its bytes are ``stored`` or those of ``copy_of``."""
+    """An object about to be published. Its bytes are ``stored`` or those of ``copy_of``.
+
+    ``lock`` is what was asked for; the bucket's default retention joins it in the transaction.
+    """
 
     key: str
     owner_id: str
@@ -161,6 +177,7 @@ class NewVersion:
     checksum: Checksum | None = None
     stored: Stored | None = None
     copy_of: ObjectVersion | None = None
+    lock: ObjectLock = UNLOCKED
 
 
 def publish(store: Store, bucket: Bucket, new: NewVersion, conditions: WriteConditions) -> ObjectVersion:
@@ -191,6 +208,7 @@ def publish(store: Store, bucket: Bucket, new: NewVersion, conditions: WriteCond
             checksum=new.checksum,
             stored=new.stored,
             copy_of=new.copy_of,
+            lock=lock.at_publication(tx, live, new.lock, modified_ms),
         )
 
     try:
@@ -222,10 +240,15 @@ def make_room(store: Store, tx: Tx, bucket: Bucket, key: str, conditions: WriteC
         conditions.check(tx.current_version(bucket.id, key))
     if bucket.versioning == "Enabled":
         return store.ids.version()
-    replaced = tx.version(bucket.id, key, NULL_VERSION)
-    if replaced is not None:
-        tx.remove_version(replaced)
+    _remove(store, tx, tx.version(bucket.id, key, NULL_VERSION))
     return NULL_VERSION
+
+
+def _remove(store: Store, tx: Tx, version: ObjectVersion | None, *, bypass: bool = False) -> None:
+    """The one way that a request removes a version. Raises AccessDenied when it is locked."""
+    if version is not None:
+        lock.check_removal(version.lock, store.clock.time_ms(), bypass=bypass)
+        tx.remove_version(version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,30 +260,43 @@ class Deleted:
 
 
 def delete(
-    store: Store, bucket: Bucket, key: str, version_id: str | None, conditions: WriteConditions
+    store: Store,
+    bucket: Bucket,
+    key: str,
+    version_id: str | None,
+    conditions: WriteConditions,
+    *,
+    bypass: bool = False,
 ) -> Deleted:
-    """Delete a key, or one version of it. Absence is success, as in S3."""
-    return commit(store, lambda tx: delete_in(store, tx, bucket, key, version_id, conditions))
+    """Delete a key, or one version of it. Absence is success, as in S3.
+
+    ``bypass`` lifts GOVERNANCE retention. Raises AccessDenied (a locked version), PreconditionFailed.
+    """
+    return commit(store, lambda tx: delete_in(store, tx, bucket, key, version_id, conditions, bypass=bypass))
 
 
 def delete_in(
-    store: Store, tx: Tx, bucket: Bucket, key: str, version_id: str | None, conditions: WriteConditions
+    store: Store,
+    tx: Tx,
+    bucket: Bucket,
+    key: str,
+    version_id: str | None,
+    conditions: WriteConditions,
+    *,
+    bypass: bool = False,
 ) -> Deleted:
     """`delete` inside a transaction."""
     if version_id is not None:
         version = tx.version(bucket.id, key, version_id)
         if conditions:
             conditions.check(version)
-        if version is not None:
-            tx.remove_version(version)
+        _remove(store, tx, version, bypass=bypass)
         return Deleted(version_id, version is not None and version.is_delete_marker)
     if conditions:
         conditions.check(tx.current_version(bucket.id, key))
     live = live_bucket(tx, bucket)
     if live.versioning != "Enabled":
-        replaced = tx.version(live.id, key, NULL_VERSION)
-        if replaced is not None:
-            tx.remove_version(replaced)
+        _remove(store, tx, tx.version(live.id, key, NULL_VERSION))
     if not live.versioning:
         return Deleted()
     marker = tx.insert_version(

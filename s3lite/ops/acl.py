@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s3lite.auth.acl import ALL_USERS, AUTHENTICATED_USERS, LOG_DELIVERY
+from s3lite.auth.acl import GROUPS, canned_acl
 from s3lite.context import Context
 from s3lite.core import write
 from s3lite.errors import Code, S3Error, invalid_argument
@@ -14,8 +14,6 @@ from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import results
 from s3lite.wire.requests import parse_acl
 
-_GROUPS = frozenset((ALL_USERS, AUTHENTICATED_USERS, LOG_DELIVERY))
-
 
 def get_bucket_acl(ctx: Context) -> Response:
     """GetBucketAcl. Source: API Reference, GetBucketAcl. Checked against AWS: never."""
@@ -26,7 +24,8 @@ def put_bucket_acl(ctx: Context) -> Response:
     """PutBucketAcl: a canned ACL, grant headers, or an AccessControlPolicy document.
 
     Source: API Reference, PutBucketAcl. Checked against AWS: never.
-    Errors: MalformedACLError, InvalidArgument, InvalidRequest, UnresolvableGrantByEmailAddress.
+    Errors: MalformedACLError, InvalidArgument, InvalidRequest, UnresolvableGrantByEmailAddress,
+    AccessControlListNotSupported (object ownership), AccessDenied (public, and the bucket blocks that).
     """
     acl = _requested(ctx, owner_id=ctx.bucket.owner_id)
     write.commit(ctx.store, lambda tx: tx.set_bucket_acl(write.live_bucket(tx, ctx.bucket).id, acl))
@@ -42,7 +41,7 @@ def put_object_acl(ctx: Context) -> Response:
     """PutObjectAcl: as PutBucketAcl, for one version of an object.
 
     Source: API Reference, PutObjectAcl. Checked against AWS: never.
-    Errors: NoSuchKey, MalformedACLError, InvalidArgument, InvalidRequest.
+    Errors: NoSuchKey, and as PutBucketAcl.
     """
     version = found(ctx)
     acl = _requested(ctx, owner_id=version.owner_id)
@@ -52,17 +51,22 @@ def put_object_acl(ctx: Context) -> Response:
 
 
 def _show(ctx: Context, acl: Acl) -> Response:
+    if ctx.rules.ignores_acls:
+        owner_id = ctx.bucket.owner_id
+        acl = canned_acl("private", owner_id=owner_id, bucket_owner_id=owner_id)
     with ctx.store.catalog.read() as tx:
         accounts = owners_of(tx, {acl.owner_id, *(g.grantee for g in acl.grants if not g.is_group)})
     return xml(results.access_control_policy(acl, accounts=accounts))
 
 
 def _requested(ctx: Context, *, owner_id: str) -> Acl:
+    if ctx.rules.ignores_acls:
+        raise S3Error(Code.AccessControlListNotSupported)
     body = ctx.document()
     if upload_headers.has_acl(ctx.headers):
         if body:
             raise S3Error(Code.UnexpectedContent, "Give the ACL in headers or in the body, not in both.")
-        return upload_headers.object_acl(ctx, ctx.headers, owner_id=owner_id)
+        return upload_headers.requested_acl(ctx, ctx.headers, owner_id=owner_id)
     if not body:
         raise S3Error(
             Code.MissingSecurityHeader,
@@ -71,14 +75,15 @@ def _requested(ctx: Context, *, owner_id: str) -> Acl:
     document = parse_acl(body)
     if document.owner_id and document.owner_id != owner_id:
         raise S3Error(Code.AccessDenied, "The owner of an ACL cannot be changed.")
-    return Acl(
-        owner_id, tuple(_grant(ctx, item.type, item.value, item.permission) for item in document.grants)
-    )
+    grants = tuple(_grant(ctx, item.type, item.value, item.permission) for item in document.grants)
+    acl = Acl(owner_id, grants)
+    upload_headers.check_public(ctx, acl)
+    return acl
 
 
 def _grant(ctx: Context, kind: str, value: str, permission: str) -> Grant:
     if kind == "Group":
-        if value not in _GROUPS:
+        if value not in GROUPS:
             raise invalid_argument("URI", value, "Invalid group uri")
         return Grant(value, permission, is_group=True)
     if kind == "AmazonCustomerByEmail":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from s3lite.catalog.base import Tx
 from s3lite.context import Context
-from s3lite.core import write
+from s3lite.core import access, write
 from s3lite.errors import Code, S3Error
 from s3lite.model import Bucket
 from s3lite.names import check_bucket_name
-from s3lite.ops import upload_headers
+from s3lite.ops import ownership, upload_headers
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import results
 from s3lite.wire.requests import parse_create_bucket
@@ -19,17 +19,15 @@ def create_bucket(ctx: Context) -> Response:
 
     Source: API Reference, CreateBucket. Checked against AWS: never.
     Errors: InvalidBucketName, BucketAlreadyExists, BucketAlreadyOwnedByYou, TooManyBuckets,
-    InvalidLocationConstraint, IllegalLocationConstraintException.
-    A second creation by the owner succeeds in us-east-1 and is refused elsewhere, as in S3.
+    InvalidLocationConstraint, IllegalLocationConstraintException, InvalidBucketAclWithObjectOwnership.
+    A second creation by the owner succeeds in us-east-1 and is refused elsewhere, as in S3. With object
+    lock (x-amz-bucket-object-lock-enabled) versioning is Enabled, too.
     """
     name = ctx.target.bucket
     check_bucket_name(name)
     account = ctx.caller.account
     assert account is not None  # the row's permission is never given to anonymous callers
-    if ctx.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
-        raise S3Error(
-            Code.NotImplemented, "Object lock is not implemented.", Header="x-amz-bucket-object-lock-enabled"
-        )
+    has_lock = ctx.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true"
     location = parse_create_bucket(ctx.document())
     region = ctx.settings.region
     if location and location not in (region, "EU" if region == "eu-west-1" else region):
@@ -39,6 +37,7 @@ def create_bucket(ctx: Context) -> Response:
             LocationConstraint=location,
         )
     acl = upload_headers.bucket_acl(ctx, ctx.headers, owner_id=account.id)
+    owned = ownership.of_new_bucket(ctx.headers, acl)
     limit = ctx.settings.limits.buckets_per_account
     now_ms = ctx.store.clock.time_ms()
 
@@ -50,7 +49,19 @@ def create_bucket(ctx: Context) -> Response:
             return None
         if limit and len(tx.buckets(owner_id=account.id, limit=limit)) >= limit:
             raise S3Error(Code.TooManyBuckets, f"You have attempted to create more than {limit} buckets.")
-        return tx.create_bucket(name=name, owner_id=account.id, region=region, acl=acl, created_ms=now_ms)
+        made = tx.create_bucket(
+            name=name,
+            owner_id=account.id,
+            region=region,
+            acl=acl,
+            created_ms=now_ms,
+            object_lock=has_lock,
+        )
+        if made is not None and has_lock:
+            tx.set_versioning(made.id, "Enabled")
+        if made is not None and owned:
+            tx.put_bucket_config(made.id, access.OWNERSHIP, owned.encode())
+        return made
 
     created = write.commit(ctx.store, work)
     if created is None and region != "us-east-1":

@@ -164,6 +164,4 @@ def _public_url(ctx: Context) -> str:
     configured = ctx.settings.callback.public_url
     if configured:
         return configured.rstrip("/")
-    scheme = ctx.environ.get("wsgi.url_scheme", "http")
-    host = ctx.headers.get("host") or f"{ctx.environ['SERVER_NAME']}:{ctx.environ['SERVER_PORT']}"
-    return f"{scheme}://{host}{ctx.head.mount_prefix}"
+    return f"{ctx.head.origin}{ctx.head.mount_prefix}"

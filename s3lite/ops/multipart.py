@@ -10,7 +10,7 @@ from s3lite.core import listing, multipart, read, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.names import check_key
-from s3lite.ops import finish, object_read, object_write, upload_headers
+from s3lite.ops import finish, lifecycle, object_read, object_write, upload_headers
 from s3lite.ops.listing import encoding_type, owners_of
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, ranges, results
@@ -26,7 +26,6 @@ def create_multipart_upload(ctx: Context) -> Response:
     """
     check_key(ctx.key)
     upload_headers.refuse_not_offered(ctx.headers)
-    owner_id = upload_headers.writer_id(ctx)
     algorithm = ctx.headers.get("x-amz-checksum-algorithm", "").upper()
     checksum_type = ctx.headers.get("x-amz-checksum-type", "").upper()
     if algorithm:
@@ -41,17 +40,18 @@ def create_multipart_upload(ctx: Context) -> Response:
     raw = callback_spec.from_request(ctx.head, ctx.caller)
     finish.prepare(ctx, raw)
     head = upload_headers.object_head(ctx, ctx.headers)
-    acl = upload_headers.object_acl(ctx, ctx.headers, owner_id=owner_id)
+    owner_id, acl = upload_headers.owner_and_acl(ctx, ctx.headers)
+    lock = upload_headers.object_lock(ctx, ctx.headers)
     upload_id = ctx.store.ids.upload()
     now_ms = ctx.store.clock.time_ms()
-    write.commit(
+    upload = write.commit(
         ctx.store,
         lambda tx: tx.create_upload(
             upload_id=upload_id,
             bucket_id=write.live_bucket(tx, ctx.bucket).id,
             key=ctx.key,
             owner_id=owner_id,
-            initiator_id=owner_id,
+            initiator_id=upload_headers.writer_id(ctx),
             initiated_ms=now_ms,
             head=head,
             acl=acl,
@@ -60,11 +60,12 @@ def create_multipart_upload(ctx: Context) -> Response:
             callback=raw.callback if raw else "",
             callback_var=raw.callback_var if raw else "",
             callback_access_key=ctx.caller.key.access_key if raw and ctx.caller.key else "",
+            lock=lock,
         ),
     )
-    headers: Headers = []
+    headers = lifecycle.abort_headers(ctx, upload)
     if algorithm:
-        headers = [("x-amz-checksum-algorithm", algorithm), ("x-amz-checksum-type", checksum_type)]
+        headers += [("x-amz-checksum-algorithm", algorithm), ("x-amz-checksum-type", checksum_type)]
     document = results.initiate_multipart_upload(bucket=ctx.bucket.name, key=ctx.key, upload_id=upload_id)
     return xml(document, headers=headers)
 
@@ -228,6 +229,8 @@ def complete_multipart_upload(ctx: Context) -> Response:
     headers: Headers = []
     if done.completion.version_id != NULL_VERSION:
         headers.append(("x-amz-version-id", done.completion.version_id))
+    if done.version is not None:
+        headers += lifecycle.expiration_headers(ctx, done.version)
     return _report(ctx, done, callback, xml(document, headers=headers))
 
 
@@ -348,7 +351,7 @@ def list_parts(ctx: Context) -> Response:
         owner=accounts[upload.owner_id],
         initiator=accounts[upload.initiator_id],
     )
-    return xml(results.list_parts(page))
+    return xml(results.list_parts(page), headers=lifecycle.abort_headers(ctx, upload))
 
 
 def list_multipart_uploads(ctx: Context) -> Response:

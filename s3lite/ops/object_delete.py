@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from s3lite.auth.actions import versioned
+from s3lite.auth.facts import About
 from s3lite.catalog.base import Tx
 from s3lite.context import Context
 from s3lite.core import write
 from s3lite.errors import Code, S3Error
 from s3lite.names import MAX_KEY_BYTES
+from s3lite.ops import upload_headers
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import conditions, results
 from s3lite.wire.requests import DeleteItem, parse_delete
@@ -16,13 +19,12 @@ def delete_object(ctx: Context) -> Response:
     """DeleteObject: delete a key, or one version of it; what is not there is deleted already.
 
     Source: API Reference, DeleteObject. Checked against AWS: never.
-    Errors: PreconditionFailed, AccessDenied.
+    Errors: PreconditionFailed, AccessDenied (also: the version is locked).
     """
     version_id = ctx.params.get("versionId") or None
-    if version_id is not None:
-        ctx.require("s3:DeleteObjectVersion")
     when = conditions.parse_delete_conditions(ctx.headers)
-    deleted = write.delete(ctx.store, ctx.bucket, ctx.key, version_id, when)
+    bypass = upload_headers.bypasses_governance(ctx)
+    deleted = write.delete(ctx.store, ctx.bucket, ctx.key, version_id, when, bypass=bypass)
     headers: Headers = []
     if deleted.version_id:
         headers.append(("x-amz-version-id", deleted.version_id))
@@ -44,8 +46,16 @@ def delete_objects(ctx: Context) -> Response:
         )
     request = parse_delete(ctx.document(), max_keys=ctx.settings.limits.delete_keys)
 
+    bypass = upload_headers.bypasses_governance(ctx)
+    denied = {item for item in request.objects if not _may_delete(ctx, item)}
+
     def work(tx: Tx) -> list[results.DeletedKey | results.DeleteFailure]:
-        return [_delete_one(ctx, tx, item) for item in request.objects]
+        return [
+            _failure(item, S3Error(Code.AccessDenied))
+            if item in denied
+            else _delete_one(ctx, tx, item, bypass=bypass)
+            for item in request.objects
+        ]
 
     outcomes = write.commit(ctx.store, work)
     return xml(results.delete_result(outcomes, quiet=request.quiet))
@@ -60,17 +70,25 @@ def _has_integrity_header(ctx: Context) -> bool:
     )
 
 
-def _delete_one(ctx: Context, tx: Tx, item: DeleteItem) -> results.DeletedKey | results.DeleteFailure:
+def _may_delete(ctx: Context, item: DeleteItem) -> bool:
+    about = About(version_id=item.version_id or "")
+    return ctx.may(versioned("s3:DeleteObject", item.version_id), key=item.key, about=about)
+
+
+def _failure(item: DeleteItem, error: S3Error) -> results.DeleteFailure:
+    return results.DeleteFailure(item.key, item.version_id or "", error.code.name, error.message)
+
+
+def _delete_one(
+    ctx: Context, tx: Tx, item: DeleteItem, *, bypass: bool
+) -> results.DeletedKey | results.DeleteFailure:
     try:
-        if item.version_id is not None:
-            ctx.require("s3:DeleteObjectVersion")
         if len(item.key.encode()) > MAX_KEY_BYTES:
             raise S3Error(Code.KeyTooLongError)
-        deleted = write.delete_in(
-            ctx.store, tx, ctx.bucket, item.key, item.version_id, conditions.delete_item_conditions(item)
-        )
+        when = conditions.delete_item_conditions(item)
+        deleted = write.delete_in(ctx.store, tx, ctx.bucket, item.key, item.version_id, when, bypass=bypass)
     except S3Error as error:
-        return results.DeleteFailure(item.key, item.version_id or "", error.code.name, error.message)
+        return _failure(item, error)
     return results.DeletedKey(
         key=item.key,
         version_id=item.version_id or "",

@@ -6,14 +6,16 @@ import base64
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from s3lite.auth.actions import versioned
+from s3lite.auth.facts import About
 from s3lite.context import Context
 from s3lite.core import read
 from s3lite.errors import Code, S3Error, invalid_argument
-from s3lite.model import Checksum, ObjectVersion, Segment
-from s3lite.ops import upload_headers
+from s3lite.model import UNLOCKED, Checksum, ObjectVersion, Segment
+from s3lite.ops import lifecycle, upload_headers
 from s3lite.responses import Headers, Response, stream, xml
-from s3lite.times import http_date
-from s3lite.wire import checksums, conditions, ranges, results
+from s3lite.times import http_date, iso8601
+from s3lite.wire import checksums, conditions, object_lock, ranges, results
 
 _OVERRIDES = {
     "response-content-type": "Content-Type",
@@ -71,7 +73,11 @@ def _get(ctx: Context, *, head_only: bool) -> Response:
 
 def found(ctx: Context) -> ObjectVersion:
     """The version that the request names. Raises NoSuchKey, NoSuchVersion, MethodNotAllowed (delete marker)."""
-    version = ctx.version
+    return existing(ctx, ctx.version)
+
+
+def existing(ctx: Context, version: ObjectVersion | None) -> ObjectVersion:
+    """`found`, of a version that the handler has looked up itself."""
     version_id = ctx.params.get("versionId")
     if version is None:
         if version_id:
@@ -124,6 +130,22 @@ def object_headers(ctx: Context, version: ObjectVersion, overrides: dict[str, st
         headers.append(("x-amz-website-redirect-location", head.website_redirect))
     if ctx.bucket.versioning:
         headers.append(("x-amz-version-id", version.version_id))
+    if version.lock != UNLOCKED:
+        headers += _lock_headers(ctx, version)
+    return headers + lifecycle.expiration_headers(ctx, version)
+
+
+def _lock_headers(ctx: Context, version: ObjectVersion) -> Headers:
+    """Retention and hold, for those who may ask for them."""
+    headers: Headers = []
+    lock, about = version.lock, About(version=version)
+    if lock.mode and ctx.may("s3:GetObjectRetention", about=about):
+        headers = [
+            (object_lock.MODE_HEADER, lock.mode),
+            (object_lock.DATE_HEADER, iso8601(lock.retain_until_ms)),
+        ]
+    if lock.legal_hold and ctx.may("s3:GetObjectLegalHold", about=about):
+        headers.append((object_lock.HOLD_HEADER, lock.legal_hold))
     return headers
 
 
@@ -213,6 +235,7 @@ def get_object_attributes(ctx: Context) -> Response:
     Errors: NoSuchKey, NoSuchVersion, InvalidArgument (an unknown attribute, or none).
     """
     version = found(ctx)
+    ctx.require(versioned("s3:GetObject", ctx.params.get("versionId")), about=About(version=version))
     wanted = {
         name.strip() for name in ctx.headers.get("x-amz-object-attributes", "").split(",") if name.strip()
     }
@@ -264,7 +287,5 @@ def _attribute_parts(ctx: Context, version: ObjectVersion) -> results.AttributeP
 
 def location(ctx: Context) -> str:
     """The object's URL, as the uploader addressed the server."""
-    scheme = ctx.environ.get("wsgi.url_scheme", "http")
-    host = ctx.headers.get("host") or f"{ctx.environ['SERVER_NAME']}:{ctx.environ['SERVER_PORT']}"
     bucket = "" if ctx.target.virtual_host else f"/{ctx.bucket.name}"
-    return f"{scheme}://{host}{ctx.head.mount_prefix}{bucket}/{quote(ctx.key, safe='/-_.~')}"
+    return f"{ctx.head.origin}{ctx.head.mount_prefix}{bucket}/{quote(ctx.key, safe='/-_.~')}"

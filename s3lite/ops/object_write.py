@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import unquote
 
+from s3lite.auth.actions import versioned
+from s3lite.auth.facts import About, source_path
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Context, algorithms_of
 from s3lite.core import write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
-from s3lite.ops import finish, upload_headers
+from s3lite.ops import finish, lifecycle, upload_headers
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -28,9 +29,9 @@ def put_object(ctx: Context) -> Response:
     """
     check_key(ctx.key)
     upload_headers.refuse_not_offered(ctx.headers)
-    owner_id = upload_headers.writer_id(ctx)
     head = upload_headers.object_head(ctx, ctx.headers)
-    acl = upload_headers.object_acl(ctx, ctx.headers, owner_id=owner_id)
+    owner_id, acl = upload_headers.owner_and_acl(ctx, ctx.headers)
+    lock = upload_headers.object_lock(ctx, ctx.headers)
     when = conditions.parse_write_conditions(ctx.headers)
     check_conditions(ctx, when)
     request = checksums.parse_checksum_headers(ctx.headers)
@@ -50,10 +51,11 @@ def put_object(ctx: Context) -> Response:
             etag=digests.etag,
             checksum=stored_checksum(request, digests),
             stored=stored,
+            lock=lock,
         ),
         when,
     )
-    answer = empty(200, finish.version_headers(version))
+    answer = empty(200, finish.version_headers(version) + lifecycle.expiration_headers(ctx, version))
     return finish.finish(ctx, "PutObject", version, callback, answer, content_md5=digests.etag)
 
 
@@ -127,7 +129,7 @@ def copy_object(ctx: Context) -> Response:
         except S3Error as error:
             if error.code is not Code.OperationAborted or attempt == 2:
                 raise
-    headers = finish.version_headers(version)
+    headers = finish.version_headers(version) + lifecycle.expiration_headers(ctx, version)
     if source_bucket.versioning:
         headers.append(("x-amz-copy-source-version-id", source.version_id))
     document = results.copy_object_result(
@@ -170,31 +172,29 @@ def _copied(
             "This copy request is illegal because it is trying to copy an object to itself without changing "
             "the object's metadata, storage class, website redirect location or encryption attributes.",
         )
-    owner_id = upload_headers.writer_id(ctx)
+    owner_id, acl = upload_headers.owner_and_acl(ctx, ctx.headers)
     return write.NewVersion(
         key=ctx.key,
         owner_id=owner_id,
         head=head,
-        acl=upload_headers.object_acl(ctx, ctx.headers, owner_id=owner_id),
+        acl=acl,
         size=source.size,
         etag=source.etag,
         checksum=source.checksum,
         copy_of=source,
+        lock=upload_headers.object_lock(ctx, ctx.headers),
     )
 
 
 def copy_source(ctx: Context) -> tuple[Bucket, ObjectVersion]:
     """The object that x-amz-copy-source names, once the caller may read it.
 
-    The header is URL-encoded, with ``+`` for a space from some clients, with or without a leading
-    slash (client-quirks 4). Raises InvalidArgument, NoSuchBucket, NoSuchKey, NoSuchVersion, AccessDenied.
+    With or without a leading slash. Raises InvalidArgument, NoSuchBucket, NoSuchKey, NoSuchVersion, AccessDenied.
     """
     text = ctx.headers["x-amz-copy-source"]
-    path, _, query = text.partition("?")
+    query = text.partition("?")[2]
     version_id = query[len("versionId=") :] if query.startswith("versionId=") else None
-    bucket_name, _, key = (
-        unquote(path.replace("+", "%20"), errors="surrogateescape").lstrip("/").partition("/")
-    )
+    bucket_name, _, key = source_path(text).partition("/")
     if not bucket_name or not key or any("\ud800" <= c <= "\udfff" for c in key):
         raise invalid_argument(
             "x-amz-copy-source",
@@ -211,7 +211,7 @@ def copy_source(ctx: Context) -> tuple[Bucket, ObjectVersion]:
             else tx.version(bucket.id, key, version_id)
         )
     if version is None or version.is_delete_marker:
-        ctx.require("s3:ListBucket", bucket=bucket)
+        ctx.require("s3:ListBucket", bucket=bucket, about=About(prefix=key))
         if version is not None and version_id is not None:
             raise S3Error(
                 Code.InvalidRequest,
@@ -220,5 +220,6 @@ def copy_source(ctx: Context) -> tuple[Bucket, ObjectVersion]:
         if version_id is not None:
             raise S3Error(Code.NoSuchVersion, Key=key, VersionId=version_id)
         raise S3Error(Code.NoSuchKey, Key=key)
-    ctx.require("s3:GetObject", bucket=bucket, object_acl=version.acl)
+    about = About(version=version, version_id=version_id or "")
+    ctx.require(versioned("s3:GetObject", version_id), bucket=bucket, key=key, about=about)
     return bucket, version

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
+from s3lite.auth.facts import About
 from s3lite.auth.post_policy import PostPolicy
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Context
@@ -13,7 +14,7 @@ from s3lite.core import write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import ObjectHead, ObjectVersion
 from s3lite.names import check_key
-from s3lite.ops import finish, object_read, object_write, upload_headers
+from s3lite.ops import finish, lifecycle, object_read, object_write, upload_headers
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -82,20 +83,17 @@ def _authorise(ctx: Context, fields: Mapping[str, str], policy: PostPolicy | Non
             return accept and (name == "callback" or name.startswith("x:"))
 
         policy.check(fields, bucket=ctx.bucket.name, unlisted_ok=unlisted_ok)
-    ctx.require(ctx.route.permission)
+    ctx.require(ctx.route.permission, about=About(fields=_as_headers(fields), tags=_tags(fields)))
 
 
 def _store(
     ctx: Context, reader: FormReader, fields: Mapping[str, str], policy: PostPolicy | None
 ) -> tuple[ObjectVersion, str]:
-    headers = dict(fields)
-    headers.pop("content-length", None)
-    if fields.get("acl"):
-        headers["x-amz-acl"] = fields["acl"]
+    headers = _as_headers(fields)
     upload_headers.refuse_not_offered(headers)
-    owner_id = upload_headers.writer_id(ctx)
     head = _object_head(ctx, headers, reader.file_content_type)
-    acl = upload_headers.object_acl(ctx, headers, owner_id=owner_id)
+    owner_id, acl = upload_headers.owner_and_acl(ctx, headers)
+    lock = upload_headers.object_lock(ctx, headers)
     request = checksums.parse_checksum_headers(headers)
     low, high = (policy.content_length_range if policy else None) or (0, ctx.settings.limits.put_bytes)
     high = min(high, ctx.settings.limits.put_bytes)
@@ -114,6 +112,7 @@ def _store(
             etag=digests.etag,
             checksum=object_write.stored_checksum(request, digests),
             stored=stored,
+            lock=lock,
         ),
         conditions.parse_write_conditions(headers),
     )
@@ -123,12 +122,27 @@ def _store(
 def _object_head(ctx: Context, headers: Mapping[str, str], file_type: str | None) -> ObjectHead:
     """Fields as upload headers; the file part's own Content-Type serves when no field gives one."""
     merged = {name: value.encode().decode("latin-1") for name, value in headers.items()}
-    tagging = merged.pop("tagging", "")
     merged.pop("x-amz-tagging", None)
     if not merged.get("content-type") and file_type:
         merged["content-type"] = file_type
     head = upload_headers.object_head(ctx, merged)
-    return replace(head, tags=parse_tagging(tagging.encode("latin-1"), max_tags=10)) if tagging else head
+    tags = _tags(headers)
+    upload_headers.check_tags(ctx, headers, tags)
+    return replace(head, tags=tags)
+
+
+def _as_headers(fields: Mapping[str, str]) -> dict[str, str]:
+    """The fields under the names that the same things have as headers of PutObject."""
+    headers = dict(fields)
+    headers.pop("content-length", None)
+    if fields.get("acl"):
+        headers["x-amz-acl"] = fields["acl"]
+    return headers
+
+
+def _tags(fields: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    tagging = fields.get("tagging", "")
+    return parse_tagging(tagging.encode(), max_tags=10) if tagging else ()
 
 
 class _Bounded:
@@ -153,7 +167,7 @@ class _Bounded:
 
 def _answer(ctx: Context, version: ObjectVersion, fields: Mapping[str, str]) -> Response:
     """S3's usual answer: a redirect, or 204, 200 or 201 as success_action_status says."""
-    headers: Headers = finish.version_headers(version)
+    headers: Headers = finish.version_headers(version) + lifecycle.expiration_headers(ctx, version)
     location = object_read.location(ctx)
     target = fields.get("success_action_redirect") or fields.get("redirect") or ""
     if target and urlsplit(target).scheme in ("http", "https") and target.isprintable():

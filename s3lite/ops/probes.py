@@ -6,7 +6,6 @@ is that nothing is configured, which is true.
 
 from __future__ import annotations
 
-from s3lite.auth.acl import is_public
 from s3lite.context import Context, Handler
 from s3lite.errors import Code, S3Error
 from s3lite.responses import Response, xml
@@ -32,25 +31,8 @@ def constant(root: str, body: str = "") -> Handler:
     return handler
 
 
-def get_bucket_policy_status(ctx: Context) -> Response:
-    """GetBucketPolicyStatus: public when the ACL grants something to everyone.
-
-    Source: API Reference, GetBucketPolicyStatus. Checked against AWS: never.
-    """
-    public = "true" if is_public(ctx.bucket.acl) else "false"
-    return xml(results.constant("PolicyStatus", f"<IsPublic>{public}</IsPublic>"))
-
-
 get_bucket_accelerate_configuration = constant("AccelerateConfiguration")
 get_bucket_logging = constant("BucketLoggingStatus")
 get_bucket_notification_configuration = constant("NotificationConfiguration")
-get_bucket_request_payment = constant("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")
-get_bucket_policy = absent(Code.NoSuchBucketPolicy)
-get_bucket_cors = absent(Code.NoSuchCORSConfiguration)
-get_bucket_lifecycle_configuration = absent(Code.NoSuchLifecycleConfiguration)
-get_bucket_website = absent(Code.NoSuchWebsiteConfiguration)
 get_bucket_encryption = absent(Code.ServerSideEncryptionConfigurationNotFoundError)
 get_bucket_replication = absent(Code.ReplicationConfigurationNotFoundError)
-get_object_lock_configuration = absent(Code.ObjectLockConfigurationNotFoundError)
-get_public_access_block = absent(Code.NoSuchPublicAccessBlockConfiguration)
-get_bucket_ownership_controls = absent(Code.OwnershipControlsNotFoundError)

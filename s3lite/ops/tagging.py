@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from s3lite.auth.actions import versioned
+from s3lite.auth.facts import About
 from s3lite.context import Context
 from s3lite.core import write
 from s3lite.errors import Code, S3Error
@@ -31,6 +33,8 @@ def put_object_tagging(ctx: Context) -> Response:
     """
     version = found(ctx)
     tags = parse_tagging(ctx.document(), max_tags=_OBJECT_TAGS)
+    action = versioned("s3:PutObjectTagging", ctx.params.get("versionId"))
+    ctx.require(action, about=About(version=version, tags=tags))
     write.commit(ctx.store, lambda tx: tx.update_version(version.row, tags=tags))
     return empty(200, _version_id(ctx, version))
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from s3lite.auth import acl as acls
+from s3lite.auth.facts import About
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Context
 from s3lite.errors import Code, S3Error, invalid_argument
-from s3lite.model import Acl, ObjectHead
+from s3lite.model import (
+    BUCKET_OWNER_ENFORCED,
+    BUCKET_OWNER_PREFERRED,
+    UNLOCKED,
+    Acl,
+    ObjectHead,
+    ObjectLock,
+)
+from s3lite.wire import object_lock as locks
 from s3lite.wire.requests import parse_tagging_header
 
 SYSTEM_HEADERS = (
@@ -21,6 +31,10 @@ SYSTEM_HEADERS = (
 )
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 META_PREFIX = "x-amz-meta-"
+
+_REDIRECT = "x-amz-website-redirect-location"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # Source: API Reference, PutObject, x-amz-storage-class.
 STORAGE_CLASSES = frozenset(
@@ -38,15 +52,12 @@ _NOT_OFFERED = {
     "x-amz-copy-source-server-side-encryption-customer-algorithm": "server-side encryption with customer keys",
     "x-amz-write-offset-bytes": "appending to objects",
 }
-_LOCK_HEADERS = (
-    "x-amz-object-lock-mode",
-    "x-amz-object-lock-retain-until-date",
-    "x-amz-object-lock-legal-hold",
-)
+NO_OBJECT_LOCK = "Bucket is missing Object Lock Configuration"
+_TO_BUCKET_OWNER = "bucket-owner-full-control"
 
 
 def refuse_not_offered(headers: Mapping[str, str]) -> None:
-    """Raise NotImplemented or InvalidRequest for headers that imply what s3lite does not do."""
+    """Raise NotImplemented for headers that imply what s3lite does not do."""
     for name, feature in _NOT_OFFERED.items():
         if headers.get(name):
             raise S3Error(
@@ -54,35 +65,59 @@ def refuse_not_offered(headers: Mapping[str, str]) -> None:
                 f"The header {name} implies functionality that is not implemented: {feature}.",
                 Header=name,
             )
-    if any(headers.get(name) for name in _LOCK_HEADERS):
-        raise S3Error(Code.InvalidRequest, "Bucket is missing Object Lock Configuration")
 
 
 def object_head(ctx: Context, headers: Mapping[str, str]) -> ObjectHead:
     """System headers, metadata, tags and storage class of an upload.
 
-    Raises MetadataTooLarge, InvalidStorageClass, InvalidTag, InvalidArgument.
+    Raises MetadataTooLarge, InvalidStorageClass, InvalidTag, InvalidArgument, AccessDenied.
     """
-    system = {name: headers[name] for name in SYSTEM_HEADERS if headers.get(name)}
+    returned = {
+        name: value
+        for name, value in headers.items()
+        if name.startswith(META_PREFIX) or (value and (name in SYSTEM_HEADERS or name == _REDIRECT))
+    }
+    _refuse_what_no_header_can_hold(returned)
+    system = {name: returned[name] for name in SYSTEM_HEADERS if name in returned}
     encoding = _without_aws_chunked(system.pop("content-encoding", ""))
     if encoding:
         system["content-encoding"] = encoding
     metadata = {
         name[len(META_PREFIX) :]: value
-        for name, value in headers.items()
+        for name, value in returned.items()
         if name.startswith(META_PREFIX) and not callback_spec.is_carrier(name)
     }
     size = sum(len(name) + len(value.encode("latin-1", "replace")) for name, value in metadata.items())
     limit = ctx.settings.limits.metadata_bytes
     if size > limit:
         raise S3Error(Code.MetadataTooLarge, Size=str(size), MaxSizeAllowed=str(limit))
+    tags = parse_tagging_header(headers.get("x-amz-tagging", ""))
+    check_tags(ctx, headers, tags)
     return ObjectHead(
         headers=system,
         metadata=metadata,
-        tags=parse_tagging_header(headers.get("x-amz-tagging", "")),
+        tags=tags,
         storage_class=storage_class(headers),
-        website_redirect=headers.get("x-amz-website-redirect-location", ""),
+        website_redirect=returned.get(_REDIRECT, ""),
     )
+
+
+def _refuse_what_no_header_can_hold(headers: Mapping[str, str]) -> None:
+    """Fields of a form come back as headers of a GET: a line break in one would begin another header.
+
+    Raises InvalidArgument (RFC 9110, 5.1 and 5.5).
+    """
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise invalid_argument("name", name, "The name of a metadata entry must be a header name.")
+        if _CONTROL.search(value):
+            raise invalid_argument(name, value, f"{name} must not contain control characters.")
+
+
+def check_tags(ctx: Context, headers: Mapping[str, str], tags: Sequence[tuple[str, str]]) -> None:
+    """Raise AccessDenied for tags that the bucket's policy denies: an upload is no way around it."""
+    if tags and ctx.is_denied("s3:PutObjectTagging", about=About(fields=headers, tags=tags)):
+        raise S3Error(Code.AccessDenied)
 
 
 def storage_class(headers: Mapping[str, str]) -> str:
@@ -94,15 +129,46 @@ def storage_class(headers: Mapping[str, str]) -> str:
 
 
 def _without_aws_chunked(encoding: str) -> str:
-    """``aws-chunked`` is framing of the request, never a property of the object (notes: A.2)."""
+    """``aws-chunked`` is framing of the request, never a property of the object."""
     if "aws-chunked" not in encoding:
         return encoding
     return ", ".join(part.strip() for part in encoding.split(",") if part.strip() not in ("", "aws-chunked"))
 
 
-def object_acl(ctx: Context, headers: Mapping[str, str], *, owner_id: str) -> Acl:
-    """The ACL that an upload asks for, private by default. Raises InvalidArgument, InvalidRequest."""
-    return _acl(ctx, headers, owner_id=owner_id, bucket_owner_id=ctx.bucket.owner_id)
+def owner_and_acl(ctx: Context, headers: Mapping[str, str]) -> tuple[str, Acl]:
+    """Who will own what an upload stores, and the ACL that it asks for.
+
+    Raises AccessControlListNotSupported, and AccessDenied for an ACL that the bucket's policy denies or its
+    public access block refuses; InvalidArgument, InvalidRequest.
+    """
+    ownership, canned = ctx.rules.ownership, headers.get("x-amz-acl", "")
+    is_enforced = ownership == BUCKET_OWNER_ENFORCED
+    owner_id = writer_id(ctx)
+    if is_enforced or (ownership == BUCKET_OWNER_PREFERRED and canned == _TO_BUCKET_OWNER):
+        owner_id = ctx.bucket.owner_id
+    acl = requested_acl(ctx, headers, owner_id=owner_id)
+    if not has_acl(headers):
+        return owner_id, acl
+    if is_enforced and (canned not in ("", _TO_BUCKET_OWNER) or not acls.is_private(acl)):
+        raise S3Error(Code.AccessControlListNotSupported)
+    if ctx.is_denied("s3:PutObjectAcl", about=About(fields=headers)):
+        raise S3Error(Code.AccessDenied)
+    return owner_id, acl
+
+
+def requested_acl(ctx: Context, headers: Mapping[str, str], *, owner_id: str) -> Acl:
+    """The ACL that headers ask for, private by default. Raises InvalidArgument, InvalidRequest, AccessDenied."""
+    acl = _acl(ctx, headers, owner_id=owner_id, bucket_owner_id=ctx.bucket.owner_id)
+    check_public(ctx, acl)
+    return acl
+
+
+def check_public(ctx: Context, acl: Acl) -> None:
+    """Raise AccessDenied for an ACL that the bucket's public access block refuses."""
+    if acls.is_public(acl) and ctx.rules.block.block_public_acls:
+        raise S3Error(
+            Code.AccessDenied, "The ACL is public, and the bucket's public access block refuses such ACLs."
+        )
 
 
 def bucket_acl(ctx: Context, headers: Mapping[str, str], *, owner_id: str) -> Acl:
@@ -139,6 +205,26 @@ def account_exists(ctx: Context, account_id: str) -> bool:
     """True for a known account id."""
     with ctx.store.catalog.read() as tx:
         return tx.account(account_id) is not None
+
+
+def object_lock(ctx: Context, headers: Mapping[str, str]) -> ObjectLock:
+    """The lock that an upload asks for. Raises InvalidArgument, InvalidRequest, AccessDenied."""
+    asked = locks.parse_headers(headers, now_ms=ctx.store.clock.time_ms())
+    if asked == UNLOCKED:
+        return asked
+    if not ctx.bucket.object_lock:
+        raise S3Error(Code.InvalidRequest, NO_OBJECT_LOCK)
+    if asked.mode:
+        ctx.require("s3:PutObjectRetention")
+    if asked.legal_hold:
+        ctx.require("s3:PutObjectLegalHold")
+    return asked
+
+
+def bypasses_governance(ctx: Context) -> bool:
+    """Whether the caller asks to pass over GOVERNANCE retention, and may."""
+    asks = ctx.headers.get("x-amz-bypass-governance-retention", "").lower() == "true"
+    return asks and ctx.may("s3:BypassGovernanceRetention")
 
 
 def writer_id(ctx: Context) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from s3lite.catalog.base import Tx
 from s3lite.context import Context
 from s3lite.core import write
+from s3lite.errors import Code, S3Error
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import results
 from s3lite.wire.requests import parse_versioning
@@ -18,8 +20,20 @@ def put_bucket_versioning(ctx: Context) -> Response:
     """PutBucketVersioning: Enabled or Suspended; a bucket never becomes unversioned again.
 
     Source: API Reference, PutBucketVersioning. Checked against AWS: never.
-    Errors: MalformedXML. Differs: MFA delete is refused with NotImplemented.
+    Errors: MalformedXML, InvalidBucketState (suspending a bucket with object lock).
+    Differs: MFA delete is refused with NotImplemented.
     """
     status = parse_versioning(ctx.document())
-    write.commit(ctx.store, lambda tx: tx.set_versioning(write.live_bucket(tx, ctx.bucket).id, status))
+
+    def work(tx: Tx) -> None:
+        live = write.live_bucket(tx, ctx.bucket)
+        if live.object_lock and status != "Enabled":
+            raise S3Error(
+                Code.InvalidBucketState,
+                "An Object Lock configuration is present on this bucket, so the versioning state cannot be "
+                "changed.",
+            )
+        tx.set_versioning(live.id, status)
+
+    write.commit(ctx.store, work)
     return empty(200)

@@ -27,7 +27,7 @@ MAX_SIGNED_CHUNK = 16 << 20
 _MAX_LINE = 256  # a chunk's header line: 16 digits, the signature and its name are 98 bytes
 _MAX_TRAILER_SECTION = 8 << 10
 _MAX_TRAILERS = 16
-_PULL = 512 << 10  # notes/performance.md: the best size of a read from wsgi.input
+_PULL = 512 << 10  # measured: the best size of a read from wsgi.input
 _SMALL = 4096  # pieces below this are copied together, so that tiny chunks do not become tiny objects
 
 _HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;chunk-signature=([0-9a-f]{64}))?")

@@ -166,6 +166,22 @@ class DeleteConditions(WriteConditions):
             raise _precondition_failed("x-amz-if-match-last-modified-time")
 
 
+def rename_decision(
+    headers: Mapping[str, str], *, source: ObjectVersion, replaced: ObjectVersion | None
+) -> None:
+    """Return when a rename may go on: the source's conditions, then those of what has the new key.
+
+    Raises PreconditionFailed, and NoSuchKey (If-Match, and nothing has the key).
+    """
+    failed = _failed_condition(headers, "x-amz-rename-source-", source.etag, source.modified_ms, None)
+    if failed is None and replaced is None:
+        parse_write_conditions(headers).check(None)
+    elif failed is None and replaced is not None:
+        failed = _failed_condition(headers, "", replaced.etag, replaced.modified_ms, None)
+    if failed is not None:
+        raise _precondition_failed(failed)
+
+
 def parse_write_conditions(headers: Mapping[str, str]) -> WriteConditions:
     """If-Match and If-None-Match of a write."""
     return WriteConditions(headers.get("if-match") or None, headers.get("if-none-match") or None)

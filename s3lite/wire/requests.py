@@ -45,6 +45,14 @@ def parse_versioning(data: bytes) -> str:
     return status
 
 
+def parse_request_payment(data: bytes) -> str:
+    """``BucketOwner`` or ``Requester``. Raises MalformedXML."""
+    payer = xml.text(xml.parse(data, "RequestPaymentConfiguration"), "Payer").strip()
+    if payer not in ("BucketOwner", "Requester"):
+        raise xml.malformed("Payer must be BucketOwner or Requester")
+    return payer
+
+
 # ---------------------------------------------------------------- deletes
 
 

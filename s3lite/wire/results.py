@@ -144,6 +144,11 @@ def versioning_configuration(status: str) -> bytes:
     return document("VersioningConfiguration", _optional("Status", status))
 
 
+def request_payment(payer: str) -> bytes:
+    """GetBucketRequestPayment."""
+    return document("RequestPaymentConfiguration", element("Payer", payer))
+
+
 def constant(root: str, body: str = "") -> bytes:
     """A document whose body is XML already: for configurations that are always the same."""
     return document(root, body)

@@ -82,7 +82,7 @@ def child(element: Element, name: str) -> Element | None:
 def text(element: Element, name: str, default: str = "") -> str:
     """Text of the first child named ``name``, as it is. Raises MalformedXML when that holds elements."""
     found = child(element, name)
-    return default if found is None else _text_of(found)
+    return default if found is None else text_of(found)
 
 
 def fields(element: Element) -> dict[str, str]:
@@ -93,11 +93,12 @@ def fields(element: Element) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in element:
         tag = str(item.tag)
-        found.setdefault(tag[tag.rfind("}") + 1 :], _text_of(item))
+        found.setdefault(tag[tag.rfind("}") + 1 :], text_of(item))
     return found
 
 
-def _text_of(element: Element) -> str:
+def text_of(element: Element) -> str:
+    """Its text, as it is. Raises MalformedXML when it holds elements."""
     if len(element):
         raise malformed(f"{local_name(element)} must hold text only")
     return element.text or ""

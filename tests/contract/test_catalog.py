@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from contract.storage_kit import ACL, HEAD
 
-from s3lite.model import AccessKey, Account, Acl, Checksum, Completion, Grant, Part, Stored
+from s3lite.model import AccessKey, Account, Acl, Checksum, Completion, Grant, ObjectLock, Part, Stored
 
 ALICE = Account("tenant$alice", "Alice", "alice@example.org", True, 3)
 
@@ -88,10 +88,13 @@ def test_bucket_ids_are_never_reused(catalog, writer):
 def test_bucket_config(catalog, bucket):
     catalog.write(lambda tx: tx.put_bucket_config(bucket.id, "cors", b"<one/>"))
     catalog.write(lambda tx: tx.put_bucket_config(bucket.id, "cors", b"<two/>"))
+    catalog.write(lambda tx: tx.put_bucket_config(bucket.id, "tagging", b"x"))
     assert ask(catalog, lambda tx: tx.bucket_config(bucket.id, "cors")) == b"<two/>"
+    assert ask(catalog, lambda tx: tx.bucket("bucket")).configs == {"cors", "tagging"}
     assert catalog.write(lambda tx: tx.delete_bucket_config(bucket.id, "cors"))
     assert not catalog.write(lambda tx: tx.delete_bucket_config(bucket.id, "cors"))
     assert ask(catalog, lambda tx: tx.bucket_config(bucket.id, "cors")) is None
+    assert ask(catalog, lambda tx: tx.bucket("bucket")).configs == {"tagging"}
 
 
 def test_delete_bucket_takes_uploads_configs_and_completions(catalog, writer, bucket):
@@ -171,6 +174,50 @@ def test_update_version(catalog, writer, bucket):
     assert (found.acl, found.head.tags) == (acl, (("a", "1"), ("b", "")))
     catalog.write(lambda tx: tx.update_version(made.row, tags=()))
     assert ask(catalog, lambda tx: tx.current_version(bucket.id, "k")).head.tags == ()
+
+
+LOCK = ObjectLock("COMPLIANCE", 1 << 45, "OFF")
+
+
+def test_a_lock_belongs_to_its_version(catalog, writer, bucket):
+    plain = writer.version(bucket, "k", "v1")
+    locked = writer.version(bucket, "k", "v2", lock=LOCK)
+    assert (plain.lock, locked.lock) == (ObjectLock(), LOCK)
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "k", "v2")) == locked
+    held = ObjectLock(legal_hold="ON")
+    catalog.write(lambda tx: tx.update_version(plain.row, lock=held))
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "k", "v1")).lock == held
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "k")).lock == LOCK
+    catalog.write(lambda tx: tx.update_version(plain.row, lock=ObjectLock()))
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "k", "v1")).lock == ObjectLock()
+
+
+def test_a_copy_has_a_lock_of_its_own(writer, bucket):
+    source = writer.version(bucket, "k", stored=writer.stored(), lock=LOCK)
+    assert writer.version(bucket, "copy", copy_of=source).lock == ObjectLock()
+
+
+def test_complete_upload_takes_the_lock_it_is_given(catalog, writer, bucket):
+    upload = writer.upload(bucket, lock=LOCK)
+    assert ask(catalog, lambda tx: tx.upload(bucket.id, "big", upload.upload_id)).lock == LOCK
+    writer.part(upload, 1)
+    given = ObjectLock("GOVERNANCE", 5000)
+    made = catalog.write(
+        lambda tx: tx.complete_upload(
+            upload, part_numbers=[1], version_id="v", etag="m-1", modified_ms=9, checksum=None, lock=given
+        )
+    )
+    assert made.lock == given
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "big")) == made
+
+
+def test_enable_object_lock(catalog, writer):
+    made = catalog.write(
+        lambda tx: tx.create_bucket(name="b", owner_id="alice", region="r", acl=ACL, created_ms=5)
+    )
+    assert made.object_lock is False
+    catalog.write(lambda tx: tx.enable_object_lock(made.id))
+    assert ask(catalog, lambda tx: tx.bucket("b")).object_lock is True
 
 
 def test_inline_data_lives_until_its_garbage_is_forgotten(catalog, writer, bucket, clock):

@@ -37,7 +37,7 @@ def test_put_get_head_delete(server: Server, bucket: str) -> None:
         s3.head_object(Bucket=bucket, Key="key")
 
 
-@pytest.mark.parametrize("size", [1 * MIB, 30 * MIB])
+@pytest.mark.parametrize("size", [1 * MIB, 100 * MIB])
 def test_transfer_manager(server: Server, bucket: str, tmp_path: Path, size: int) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(os.urandom(size))

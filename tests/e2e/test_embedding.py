@@ -11,6 +11,7 @@ import boto3
 import pytest
 import requests
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -139,3 +140,20 @@ def test_the_live_server_fixture(s3lite_server: LiveServer) -> None:
     s3.create_bucket(Bucket="bucket")
     s3.upload_fileobj(__import__("io").BytesIO(b"z" * (9 << 20)), "bucket", "key")
     assert s3.head_object(Bucket="bucket", Key="key")["ContentLength"] == 9 << 20
+
+
+def test_a_refusal_after_the_body_was_read_does_not_wait_for_more(s3lite_server: LiveServer) -> None:
+    """Servers like werkzeug's give a `wsgi.input` without an end: reading it twice would hang."""
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=s3lite_server.endpoint,
+        aws_access_key_id=s3lite_server.access_key,
+        aws_secret_access_key=s3lite_server.secret_key,
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 0}, read_timeout=5),
+    )
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="key", Body=b"x")
+    tags = [{"Key": f"k{i}", "Value": "v"} for i in range(11)]
+    with pytest.raises(ClientError, match="InvalidTag"):
+        s3.put_object_tagging(Bucket="bucket", Key="key", Tagging={"TagSet": tags})

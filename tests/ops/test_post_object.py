@@ -212,3 +212,18 @@ def test_tags_come_as_a_document(s3: S3, sign) -> None:
     conditions = [*CONDITIONS, ["starts-with", "$tagging", ""]]
     assert post(s3, {"key": "up/key", "tagging": tagging} | sign(conditions)).status == 204
     assert s3.get("/bucket/up/key?tagging").texts("TagSet/Tag/Key") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amz-meta-a", "1\r\nSet-Cookie: a=b"),
+        ("Cache-Control", "a\nb"),
+        ("x-amz-meta-a b", "1"),
+        ("x-amz-meta-\u00e4", "1"),
+    ],
+)
+def test_fields_that_no_header_can_hold_are_refused(s3: S3, sign, name: str, value: str) -> None:
+    answer = post(s3, {"key": "up/key", name: value} | sign([*CONDITIONS, ["starts-with", f"${name}", ""]]))
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    assert s3.keys("bucket") == []

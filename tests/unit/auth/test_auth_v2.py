@@ -92,7 +92,10 @@ def test_queries_as_botocore_sends_them(query: str) -> None:
 
 def test_list_type_may_be_signed() -> None:
     """As botocore 1.26 does; the value is then what was signed."""
-    assert SERVER.request(signed_as("/b?list-type=2", "GET", "http://s3.test/b?list-type=2")).identity.key == ALICE
+    assert (
+        SERVER.request(signed_as("/b?list-type=2", "GET", "http://s3.test/b?list-type=2")).identity.key
+        == ALICE
+    )
     refused(signed_as("/b?list-type=2", "GET", "http://s3.test/b?list-type=1"), Code.SignatureDoesNotMatch)
 
 

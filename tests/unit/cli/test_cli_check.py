@@ -24,6 +24,7 @@ def kinds(store, **how) -> list[tuple[str, str]]:
 
 def make_orphan(objects, *, blob: str = ORPHAN) -> Path:
     path = objects.path(blob)
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"left over")
     return path
 
@@ -273,6 +274,8 @@ def test_sweep_removes_what_is_due_and_says_so(filled, run, monkeypatch):
         "orphans": 0,
         "temporaries": 0,
         "completions": 0,
+        "expired": 0,
+        "removed": 0,
     }
     assert run("sweep").stdout == "Nothing to remove.\n"
     run("check", "--deep")

@@ -169,7 +169,7 @@ def test_ready_notices_a_missing_directory(tmp_path):
 
 def test_scan_ignores_what_is_no_blob(tmp_path):
     blobs = LocalBlobs(tmp_path, durability="full")
-    (tmp_path / "blobs" / "00" / "lost+found").mkdir()
+    (tmp_path / "blobs" / "00" / "lost+found").mkdir(parents=True)
     (tmp_path / "blobs" / "00" / "note").write_text("x")
     assert list(blobs.scan()) == []
     blobs.close()

@@ -7,7 +7,8 @@ from contract.storage_kit import ACL, HEAD, StillClock, Writer
 
 from s3lite.catalog.schema import MIGRATIONS
 from s3lite.catalog.secrets import SecretBox
-from s3lite.catalog.sql import SqlRead, SqlTx
+from s3lite.catalog.sql import SqlRead
+from s3lite.catalog.sql_write import SqlTx
 from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
 from s3lite.model import Completion, Part
 
@@ -128,7 +129,9 @@ def test_changes_search(catalog, explained):
 
 
 def test_every_foreign_key_has_an_index_for_its_checks(explained):
-    tables = {re.match(r"CREATE TABLE (\w+)", text)[1] for m in MIGRATIONS for text in m if "TABLE" in text}
+    tables = {
+        re.match(r"CREATE TABLE (\w+)", text)[1] for m in MIGRATIONS for text in m if "CREATE TABLE" in text
+    }
     for table in tables:
         for key in explained.session.all(f"PRAGMA foreign_key_list({table})"):
             column = key[3]

@@ -150,7 +150,9 @@ def test_keys_survive_listings(operation, write, encoding_type, key):
         assert parsed["EncodingType"] == "url"
         assert "+" not in parsed["Contents"][0]["Key"]
         decode(parsed, {"encoding_type_auto_set": True})
-    if encoding_type and key == "\x01\x7f" and operation == "ListObjects":  # botocore forgets this one (boto3 issue 3534)
+    if (
+        encoding_type and key == "\x01\x7f" and operation == "ListObjects"
+    ):  # botocore forgets this one (boto3 issue 3534)
         parsed["Prefix"] = unquote(parsed["Prefix"])
     assert (
         parsed["Contents"][0]["Key"]

@@ -1,0 +1,503 @@
+"""The catalog's changes as SQL, for every engine; see `sql` for what statements keep to.
+
+Counting: what a version or part holds is counted in ``blobs.refs``, for many rows by one statement. A
+version that is removed gives its references back when its ``work`` ends (`SqlTx.settle`), so that it
+can be copied over itself: remove it, then insert a copy of it. A blob that has reached ``garbage``
+is never referenced again, because the sweeper may be removing its bytes: such a copy is a LookupError.
+"""
+# ruff: noqa: S608  # only the constants of this package are put together; values are always bound
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from s3lite.catalog import rows
+from s3lite.catalog.secrets import SecretBox
+from s3lite.catalog.sql import Session, SqlRead
+from s3lite.model import (
+    UNLOCKED,
+    AccessKey,
+    Account,
+    Acl,
+    BlobId,
+    Bucket,
+    Checksum,
+    Completion,
+    ObjectHead,
+    ObjectLock,
+    ObjectVersion,
+    Part,
+    Stored,
+    Upload,
+)
+
+_LATEST_ROW = "(SELECT row FROM versions WHERE bucket_id = ? AND key = ? ORDER BY row DESC LIMIT 1)"
+_DEMOTE = f"UPDATE versions SET is_latest = FALSE WHERE row = {_LATEST_ROW}"
+_PROMOTE = f"UPDATE versions SET is_latest = TRUE WHERE row = {_LATEST_ROW}"
+
+_INSERT_VERSION = f"""
+INSERT INTO versions (
+    bucket_id, key, version_id, is_latest, is_delete_marker, size, etag, modified_ms, owner_id, blob,
+    part_count, checksum_algorithm, checksum_value, checksum_type, storage_class, head, tags, acl,
+    {rows.LOCK_COLUMNS})
+VALUES (?, ?, ?, TRUE, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING row"""
+
+_HOLD_SEGMENTS = """
+UPDATE blobs SET refs = refs + held.n
+FROM (SELECT blob, count(*) AS n FROM segments WHERE row = ? AND blob IS NOT NULL GROUP BY blob) AS held
+WHERE blobs.id = held.blob"""
+_RELEASE_SEGMENTS = _HOLD_SEGMENTS.replace("refs + held.n", "refs - held.n")
+_DISCARD_SEGMENTS = """
+INSERT INTO garbage (blob, since_ms)
+SELECT DISTINCT blob, CAST(? AS INTEGER) FROM segments JOIN blobs ON blobs.id = blob
+WHERE row = ? AND refs = 0"""
+_RELEASE_PARTS = _RELEASE_SEGMENTS.replace("segments WHERE row", "parts WHERE upload_row")
+_DISCARD_PARTS = _DISCARD_SEGMENTS.replace("segments JOIN", "parts JOIN").replace("row = ?", "upload_row = ?")
+
+_CHOSEN_PARTS = "upload_row = ? AND part_number IN (SELECT CAST(value AS INTEGER) FROM json_each(?))"
+_MEASURE_PARTS = f"SELECT count(*), coalesce(sum(size), 0) FROM parts WHERE {_CHOSEN_PARTS}"
+_PARTS_TO_SEGMENTS = f"""
+INSERT INTO segments (row, {rows.SEGMENT_COLUMNS})
+SELECT CAST(? AS INTEGER), {rows.SEGMENT_COLUMNS} FROM parts WHERE {_CHOSEN_PARTS}"""
+_FORGET_PARTS = f"DELETE FROM parts WHERE {_CHOSEN_PARTS}"
+_COPY_SEGMENTS = f"""
+INSERT INTO segments (row, {rows.SEGMENT_COLUMNS})
+SELECT CAST(? AS INTEGER), {rows.SEGMENT_COLUMNS} FROM segments WHERE row = ?"""
+
+
+class SqlTx(SqlRead):
+    """`Tx` on a session inside a transaction. The engine calls `settle` when ``work`` has returned."""
+
+    def __init__(self, session: Session, secrets: SecretBox, time_ms: Callable[[], int]) -> None:
+        super().__init__(session, secrets)
+        self._time_ms = time_ms
+        self._removed: list[tuple[int, BlobId | None, int]] = []  # row, blob, part count
+
+    def settle(self) -> None:
+        """Give back the references of removed versions."""
+        for row, blob, part_count in self._removed:
+            self._release(blob)
+            if part_count:
+                self._session.run(_RELEASE_SEGMENTS, (row,))
+                self._session.run(_DISCARD_SEGMENTS, (self._time_ms(), row))
+                self._session.run("DELETE FROM segments WHERE row = ?", (row,))
+
+    # -- references
+
+    def _add(self, stored: Stored | None) -> None:
+        """Enter new bytes, held once."""
+        if stored is None or stored.id is None:
+            return
+        inline_row = None
+        if stored.data is not None:
+            kept = self._session.one("INSERT INTO inline (data) VALUES (?) RETURNING row", (stored.data,))
+            inline_row = kept and kept[0]
+        self._session.run(
+            "INSERT INTO blobs (id, size, refs, inline_row) VALUES (?, ?, 1, ?)",
+            (stored.id, stored.size, inline_row),
+        )
+
+    def _hold(self, blob: BlobId | None) -> None:
+        """Count one reference more."""
+        if blob is not None and not self._session.run(
+            "UPDATE blobs SET refs = refs + 1 WHERE id = ? AND refs > 0", (blob,)
+        ):
+            raise LookupError(f"blob {blob} is gone")
+
+    def _release(self, blob: BlobId | None) -> None:
+        """Count one reference less."""
+        if blob is None:
+            return
+        left = self._session.one("UPDATE blobs SET refs = refs - 1 WHERE id = ? RETURNING refs", (blob,))
+        if left == (0,):
+            self._session.run("INSERT INTO garbage (blob, since_ms) VALUES (?, ?)", (blob, self._time_ms()))
+
+    # -- accounts and keys
+
+    def put_account(self, account: Account) -> None:
+        self._session.run(
+            "INSERT INTO accounts (id, display_name, email, is_root, created_ms) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name, email = excluded.email, "
+            "is_root = excluded.is_root, created_ms = excluded.created_ms",
+            (account.id, account.display_name, account.email, account.is_root, account.created_ms),
+        )
+
+    def remove_account(self, account_id: str) -> bool:
+        return self._session.run("DELETE FROM accounts WHERE id = ?", (account_id,)) > 0
+
+    def put_access_key(self, key: AccessKey) -> None:
+        """Its account must be there (ValueError)."""
+        name = key.access_key
+        self._session.run(
+            "INSERT INTO access_keys (access_key, account_id, secret_key, webhook_secret, enabled, callback, "
+            "created_ms) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (access_key) DO UPDATE SET "
+            "account_id = excluded.account_id, secret_key = excluded.secret_key, "
+            "webhook_secret = excluded.webhook_secret, enabled = excluded.enabled, "
+            "callback = excluded.callback, created_ms = excluded.created_ms",
+            (
+                name,
+                key.account.id,
+                self._secrets.seal(key.secret_key.encode(), context=f"secret_key {name}"),
+                self._secrets.seal(key.webhook_secret.encode(), context=f"webhook_secret {name}"),
+                key.enabled,
+                key.callback,
+                key.created_ms,
+            ),
+        )
+
+    def remove_access_key(self, access_key: str) -> bool:
+        return self._session.run("DELETE FROM access_keys WHERE access_key = ?", (access_key,)) > 0
+
+    # -- buckets
+
+    def create_bucket(
+        self, *, name: str, owner_id: str, region: str, acl: Acl, created_ms: int, object_lock: bool = False
+    ) -> Bucket | None:
+        row = self._session.one(
+            "INSERT INTO buckets (name, owner_id, created_ms, region, acl, versioning, object_lock) "
+            "VALUES (?, ?, ?, ?, ?, '', ?) ON CONFLICT (name) DO NOTHING "
+            f"RETURNING {rows.BUCKET_COLUMNS}",
+            (name, owner_id, created_ms, region, rows.encode_acl(acl), object_lock),
+        )
+        return rows.bucket(row) if row else None
+
+    def delete_bucket(self, bucket_id: int) -> None:
+        """It must hold no version (ValueError)."""
+        for (row,) in self._session.all("SELECT row FROM uploads WHERE bucket_id = ?", (bucket_id,)):
+            self._drop_upload(row)
+        self._session.run("DELETE FROM buckets WHERE id = ?", (bucket_id,))
+
+    def set_versioning(self, bucket_id: int, status: str) -> None:
+        self._session.run("UPDATE buckets SET versioning = ? WHERE id = ?", (status, bucket_id))
+
+    def enable_object_lock(self, bucket_id: int) -> None:
+        self._session.run("UPDATE buckets SET object_lock = TRUE WHERE id = ?", (bucket_id,))
+
+    def set_bucket_acl(self, bucket_id: int, acl: Acl) -> None:
+        self._session.run("UPDATE buckets SET acl = ? WHERE id = ?", (rows.encode_acl(acl), bucket_id))
+
+    def put_bucket_config(self, bucket_id: int, name: str, document: bytes) -> None:
+        self._session.run(
+            "INSERT INTO bucket_configs (bucket_id, name, document) VALUES (?, ?, ?) "
+            "ON CONFLICT (bucket_id, name) DO UPDATE SET document = excluded.document",
+            (bucket_id, name, document),
+        )
+        self._note_configs(bucket_id)
+
+    def delete_bucket_config(self, bucket_id: int, name: str) -> bool:
+        changed = self._session.run(
+            "DELETE FROM bucket_configs WHERE bucket_id = ? AND name = ?", (bucket_id, name)
+        )
+        self._note_configs(bucket_id)
+        return changed > 0
+
+    def _note_configs(self, bucket_id: int) -> None:
+        found = self._session.all("SELECT name FROM bucket_configs WHERE bucket_id = ?", (bucket_id,))
+        names = " ".join(row[0] for row in found)
+        self._session.run("UPDATE buckets SET configs = ? WHERE id = ?", (names, bucket_id))
+
+    # -- objects
+
+    def insert_version(
+        self,
+        *,
+        bucket_id: int,
+        key: str,
+        version_id: str,
+        size: int,
+        etag: str,
+        modified_ms: int,
+        owner_id: str,
+        head: ObjectHead,
+        acl: Acl,
+        is_delete_marker: bool = False,
+        checksum: Checksum | None = None,
+        stored: Stored | None = None,
+        copy_of: ObjectVersion | None = None,
+        lock: ObjectLock = UNLOCKED,
+    ) -> ObjectVersion:
+        """A repeated version id is a ValueError, a source that is gone a LookupError."""
+        blob, part_count = stored.id if stored else None, 0
+        if copy_of is not None:
+            blob, part_count = copy_of.blob, copy_of.part_count
+            self._check_segments(copy_of)
+            self._hold(blob)
+        else:
+            self._add(stored)
+        version = ObjectVersion(
+            row=0,
+            bucket_id=bucket_id,
+            key=key,
+            version_id=version_id,
+            size=size,
+            etag=etag,
+            modified_ms=modified_ms,
+            owner_id=owner_id,
+            head=head,
+            acl=acl,
+            is_delete_marker=is_delete_marker,
+            blob=blob,
+            part_count=part_count,
+            checksum=checksum,
+            lock=lock,
+        )
+        version = self._enter(version)
+        if copy_of is not None and part_count:
+            self._session.run(_COPY_SEGMENTS, (version.row, copy_of.row))
+            self._session.run(_HOLD_SEGMENTS, (version.row,))
+        return version
+
+    def _check_segments(self, version: ObjectVersion) -> None:
+        if version.part_count:
+            found = self._session.one("SELECT count(*) FROM segments WHERE row = ?", (version.row,))
+            if found != (version.part_count,):
+                raise LookupError(f"the segments of version {version.row} are gone")
+
+    def _enter(self, version: ObjectVersion) -> ObjectVersion:
+        """Write the row as the latest of its key; the version with its row number."""
+        key = version.key.encode()
+        self._session.run(_DEMOTE, (version.bucket_id, key))
+        row = self._session.one(
+            _INSERT_VERSION,
+            (
+                version.bucket_id,
+                key,
+                version.version_id,
+                version.is_delete_marker,
+                version.size,
+                version.etag,
+                version.modified_ms,
+                version.owner_id,
+                version.blob,
+                version.part_count,
+                *rows.encode_checksum(version.checksum),
+                version.head.storage_class,
+                rows.encode_head(version.head),
+                rows.encode_tags(version.head.tags),
+                rows.encode_acl(version.acl),
+                *rows.encode_lock(version.lock),
+            ),
+        )
+        assert row is not None
+        return dataclasses.replace(version, row=row[0])
+
+    def remove_version(self, version: ObjectVersion) -> None:
+        """One that is gone already is left at that."""
+        removed = self._session.one(
+            "DELETE FROM versions WHERE row = ? RETURNING blob, part_count, is_latest", (version.row,)
+        )
+        if removed is None:
+            return
+        blob, part_count, was_latest = removed
+        if was_latest:
+            self._session.run(_PROMOTE, (version.bucket_id, version.key.encode()))
+        self._removed.append((version.row, blob, part_count))
+
+    def update_version(
+        self,
+        row: int,
+        *,
+        acl: Acl | None = None,
+        tags: tuple[tuple[str, str], ...] | None = None,
+        lock: ObjectLock | None = None,
+    ) -> None:
+        if acl is not None:
+            self._session.run("UPDATE versions SET acl = ? WHERE row = ?", (rows.encode_acl(acl), row))
+        if tags is not None:
+            self._session.run("UPDATE versions SET tags = ? WHERE row = ?", (rows.encode_tags(tags), row))
+        if lock is not None:
+            self._session.run(
+                "UPDATE versions SET lock_mode = ?, retain_until_ms = ?, legal_hold = ? WHERE row = ?",
+                (*rows.encode_lock(lock), row),
+            )
+
+    # -- multipart
+
+    def create_upload(
+        self,
+        *,
+        upload_id: str,
+        bucket_id: int,
+        key: str,
+        owner_id: str,
+        initiator_id: str,
+        initiated_ms: int,
+        head: ObjectHead,
+        acl: Acl,
+        checksum_algorithm: str = "",
+        checksum_type: str = "",
+        callback: str = "",
+        callback_var: str = "",
+        callback_access_key: str = "",
+        lock: ObjectLock = UNLOCKED,
+    ) -> Upload:
+        row = self._session.one(
+            "INSERT INTO uploads (upload_id, bucket_id, key, owner_id, initiator_id, initiated_ms, "
+            "checksum_algorithm, checksum_type, callback, callback_var, callback_access_key, storage_class, "
+            f"head, tags, acl, {rows.LOCK_COLUMNS}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            f"RETURNING {rows.UPLOAD_COLUMNS}",
+            (
+                upload_id,
+                bucket_id,
+                key.encode(),
+                owner_id,
+                initiator_id,
+                initiated_ms,
+                checksum_algorithm,
+                checksum_type,
+                callback,
+                callback_var,
+                callback_access_key,
+                head.storage_class,
+                rows.encode_head(head),
+                rows.encode_tags(head.tags),
+                rows.encode_acl(acl),
+                *rows.encode_lock(lock),
+            ),
+        )
+        assert row is not None
+        return rows.upload(row)
+
+    def put_part(self, upload_row: int, part: Part, *, stored: Stored | None) -> None:
+        """An upload that is gone is a ValueError, a blob that is gone a LookupError."""
+        if stored is None:
+            self._hold(part.blob)
+        else:
+            self._add(stored)
+        replaced = self.part(upload_row, part.part_number)
+        self._session.run(
+            "INSERT INTO parts (upload_row, part_number, size, etag, modified_ms, blob, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (upload_row, part_number) DO UPDATE SET "
+            "size = excluded.size, etag = excluded.etag, modified_ms = excluded.modified_ms, "
+            "blob = excluded.blob, checksum = excluded.checksum",
+            (
+                upload_row,
+                part.part_number,
+                part.size,
+                part.etag,
+                part.modified_ms,
+                part.blob,
+                part.checksum,
+            ),
+        )
+        if replaced is not None:
+            self._release(replaced.blob)
+
+    def complete_upload(
+        self,
+        upload: Upload,
+        *,
+        part_numbers: Sequence[int],
+        version_id: str,
+        etag: str,
+        modified_ms: int,
+        checksum: Checksum | None,
+        lock: ObjectLock = UNLOCKED,
+    ) -> ObjectVersion:
+        """A named part that is missing is a LookupError."""
+        chosen = (upload.row, rows.encode_list(list(part_numbers)))
+        measured = self._session.one(_MEASURE_PARTS, chosen)
+        assert measured is not None
+        count, size = measured
+        if count != len(part_numbers):
+            raise LookupError(f"upload {upload.upload_id} has {count} of the {len(part_numbers)} parts named")
+        version = self._enter(
+            ObjectVersion(
+                row=0,
+                bucket_id=upload.bucket_id,
+                key=upload.key,
+                version_id=version_id,
+                size=size,
+                etag=etag,
+                modified_ms=modified_ms,
+                owner_id=upload.owner_id,
+                head=upload.head,
+                acl=upload.acl,
+                part_count=count,
+                checksum=checksum,
+                lock=lock,
+            )
+        )
+        self._session.run(_PARTS_TO_SEGMENTS, (version.row, *chosen))
+        self._session.run(_FORGET_PARTS, chosen)
+        self._drop_upload(upload.row)
+        return version
+
+    def remove_upload(self, upload: Upload) -> None:
+        self._drop_upload(upload.row)
+
+    def _drop_upload(self, row: int) -> None:
+        """Release what parts there are, then delete them and the upload."""
+        self._session.run(_RELEASE_PARTS, (row,))
+        self._session.run(_DISCARD_PARTS, (self._time_ms(), row))
+        self._session.run("DELETE FROM uploads WHERE row = ?", (row,))
+
+    def put_completion(self, completion: Completion) -> None:
+        self._session.run("DELETE FROM completions WHERE upload_id = ?", (completion.upload_id,))
+        self._session.run(
+            f"INSERT INTO completions ({rows.COMPLETION_COLUMNS}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                completion.upload_id,
+                completion.bucket_id,
+                completion.key.encode(),
+                completion.fingerprint,
+                completion.etag,
+                completion.version_id,
+                completion.size,
+                completion.completed_ms,
+                *rows.encode_checksum(completion.checksum),
+                completion.callback,
+                completion.callback_var,
+                completion.callback_access_key,
+                completion.callback_id,
+                completion.callback_state,
+                completion.callback_reply,
+                completion.callback_reply_type,
+            ),
+        )
+
+    def set_completion_callback(
+        self, upload_id: str, *, state: str, reply: bytes = b"", reply_type: str = ""
+    ) -> None:
+        self._session.run(
+            "UPDATE completions SET callback_state = ?, callback_reply = ?, callback_reply_type = ? "
+            "WHERE upload_id = ?",
+            (state, reply, reply_type, upload_id),
+        )
+
+    def forget_completions(self, *, before_ms: int) -> int:
+        return self._session.run("DELETE FROM completions WHERE completed_ms < ?", (before_ms,))
+
+    # -- upkeep
+
+    def forget_garbage(self, blobs: Sequence[BlobId]) -> None:
+        names = (rows.encode_list(list(blobs)),)
+        self._session.run(
+            "DELETE FROM inline WHERE row IN (SELECT inline_row FROM blobs "
+            "WHERE id IN (SELECT value FROM json_each(?)) AND refs = 0)",
+            names,
+        )
+        self._session.run(
+            "DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(?)) AND refs = 0", names
+        )
+
+    def put_setting(self, name: str, value: bytes) -> None:
+        self._session.run(
+            "INSERT INTO settings (name, value) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, self._secrets.seal(value, context=f"setting {name}")),
+        )
+
+    def take_lease(self, name: str, *, holder: str, ttl_s: float) -> bool:
+        """`Catalog.lease` inside a transaction."""
+        now_ms = self._time_ms()
+        row = self._session.one(
+            "INSERT INTO leases (name, holder, expires_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
+            "SET holder = excluded.holder, expires_ms = excluded.expires_ms "
+            "WHERE leases.holder = excluded.holder OR leases.expires_ms <= ? RETURNING name",
+            (name, holder, now_ms + int(ttl_s * 1000), now_ms),
+        )
+        return row is not None

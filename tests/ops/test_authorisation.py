@@ -1,0 +1,186 @@
+"""Each operation is allowed by the permission of its row, and by nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from client import S3
+
+from s3lite.auth.actions import ACTIONS, versioned
+from s3lite.auth.authorize import OBJECT_ACTIONS, PERMISSIONS
+from s3lite.context import Level, Route
+from s3lite.routes import BY_BODY, ROUTES, UNSIGNED
+
+WALKED = [
+    route
+    for route in ROUTES
+    if route.handler is not None
+    and route.level is not Level.SERVICE
+    and route.operation not in {*UNSIGNED, "CreateBucket"}
+]
+VERSIONED = [
+    route
+    for route in WALKED
+    if route.level is Level.OBJECT and versioned(route.permission, "v") != route.permission
+]
+# What an operation needs of another object, or beside its row's permission.
+INHERENT = {
+    "CopyObject": ["s3:GetObject"],
+    "UploadPartCopy": ["s3:GetObject"],
+    "GetObjectAttributes": ["s3:GetObject", "s3:GetObjectVersion"],
+    "RenameObject": ["s3:DeleteObject", "s3:GetObject"],
+}
+HEADERS = {
+    "x-amz-copy-source": "/bucket/source",
+    "x-amz-rename-source": "source",
+    "x-amz-object-attributes": "ETag",
+}
+BODIES = {
+    "DeleteObjects": b"<Delete><Object><Key>key</Key></Object></Delete>",
+    "PutObjectTagging": b"<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
+}
+
+names = pytest.mark.parametrize("route", WALKED, ids=lambda route: route.operation)
+versions = pytest.mark.parametrize("route", VERSIONED, ids=lambda route: route.operation)
+
+
+def ask(client: S3, route: Route, *, key: str = "key", version_id: str = ""):
+    """The smallest request that is this operation."""
+    path = f"/bucket/{key}" if route.level is Level.OBJECT else "/bucket"
+    values = {"uploadId": "uploadId=u&partNumber=1", "list-type": "list-type=2", None: ""}
+    query = [
+        values.get(route.subresource, route.subresource),
+        f"versionId={version_id}" if version_id else "",
+    ]
+    wanted = {route.when} if route.when else set()
+    if route.operation == "GetObjectAttributes":
+        wanted.add("x-amz-object-attributes")
+    if route.operation == "RenameObject":
+        wanted.add("x-amz-rename-source")
+    headers = {name: HEADERS[name] for name in wanted}
+    joined = "&".join(filter(None, query))
+    body = BODIES.get(route.operation, b"")
+    return client.request(route.method, f"{path}?{joined}" if joined else path, body, headers)
+
+
+def put_policy(s3: S3, *statements: dict) -> None:
+    rows = [
+        {"Effect": "Allow", "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"], **statement}
+        for statement in statements
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": rows}).encode()
+    assert s3.put("/bucket?policy", document).status == 204
+
+
+BOB = {"Principal": {"AWS": "bob"}}
+
+
+@pytest.fixture(autouse=True)
+def objects(s3: S3) -> None:
+    for key in ("key", "source"):
+        s3.put(f"/bucket/{key}", b"x")
+
+
+@names
+def test_without_exactly_this_permission_it_is_refused(s3: S3, other: S3, route: Route) -> None:
+    put_policy(s3, {**BOB, "NotAction": route.permission})
+    assert ask(other, route).status == 403
+
+
+@names
+def test_with_exactly_this_permission_it_is_let_through(s3: S3, other: S3, route: Route) -> None:
+    put_policy(s3, {**BOB, "Action": [route.permission, *INHERENT.get(route.operation, [])]})
+    answer = ask(other, route)
+    assert answer.status != 403
+    assert b"AccessDenied" not in answer.body
+
+
+@names
+def test_what_it_needs_beside_its_permission_is_refused_alike(s3: S3, other: S3, route: Route) -> None:
+    for action in INHERENT.get(route.operation, [])[:1]:
+        put_policy(s3, {**BOB, "NotAction": action})
+        assert ask(other, route).status in (403, 404)  # 404: the open upload of UploadPartCopy comes first
+
+
+@names
+def test_a_denial_outweighs_ownership(s3: S3, root: S3, route: Route) -> None:
+    put_policy(s3, {"Principal": "*", "Effect": "Deny", "Action": route.permission})
+    for client in (s3, root):
+        answer = ask(client, route)
+        if "Policy" in route.permission and "Status" not in route.permission:
+            assert answer.status != 403  # or nobody could ever mend it
+        elif route.operation == "DeleteObjects":
+            assert answer.texts("Error/Code") == ["AccessDenied"]
+        else:
+            assert answer.status == 403
+
+
+@names
+def test_nobody_else_has_it_without_policy(other: S3, anonymous: S3, route: Route) -> None:
+    assert ask(other, route).status == 403
+    assert ask(anonymous, route).status == 403
+
+
+@versions
+def test_a_version_takes_a_permission_of_its_own(s3: S3, other: S3, route: Route) -> None:
+    twin = versioned(route.permission, "null")
+    inherent = INHERENT.get(route.operation, [])
+    put_policy(s3, {**BOB, "NotAction": twin})
+    assert ask(other, route, version_id="null").status == 403
+    put_policy(s3, {**BOB, "Action": [twin, *inherent]})
+    assert ask(other, route, version_id="null").status != 403
+    assert ask(other, route).status == 403 or route.permission in inherent
+
+
+@names
+def test_a_public_policy_stops_at_the_block(s3: S3, other: S3, anonymous: S3, route: Route) -> None:
+    put_policy(s3, {"Principal": "*", "Action": "s3:*"})
+    body = (
+        b"<PublicAccessBlockConfiguration><RestrictPublicBuckets>true</RestrictPublicBuckets>"
+        b"</PublicAccessBlockConfiguration>"
+    )
+    assert s3.put("/bucket?publicAccessBlock", body).status == 200
+    assert ask(anonymous, route).status == 403
+    assert ask(other, route).status == 403
+    assert ask(s3, route).status != 403
+
+
+ON_OBJECTS = [route for route in WALKED if route.level is Level.OBJECT]
+
+
+@pytest.mark.parametrize("route", ON_OBJECTS, ids=lambda route: route.operation)
+def test_a_refusal_does_not_tell_whether_the_object_is_there(
+    s3: S3, other: S3, anonymous: S3, route: Route
+) -> None:
+    put_policy(s3, {**BOB, "NotAction": [route.permission, "s3:ListBucket"]})
+    for client in (other, anonymous):
+        there, missing = ask(client, route), ask(client, route, key="no-such")
+        assert there.status == missing.status == 403
+        assert (there.body == missing.body == b"") or there.message == missing.message
+        assert set(there.headers) == set(missing.headers)
+
+
+@pytest.mark.parametrize(
+    "route", [r for r in ON_OBJECTS if r.permission in OBJECT_ACTIONS], ids=lambda route: route.operation
+)
+def test_those_who_may_not_list_never_learn_that_it_is_missing(s3: S3, other: S3, route: Route) -> None:
+    put_policy(s3, {**BOB, "Action": [route.permission, *INHERENT.get(route.operation, [])]})
+    assert ask(other, route, key="no-such").status == 403
+    put_policy(s3, {**BOB, "Action": [route.permission, "s3:ListBucket", *INHERENT.get(route.operation, [])]})
+    assert ask(other, route, key="no-such").status in (400, 404)  # 400: a bucket without object lock
+
+
+def test_every_permission_is_an_action_that_policies_can_name() -> None:
+    permissions = {route.permission for route in ROUTES if route.permission.startswith("s3:")}
+    assert permissions - ACTIONS == {"s3:PreflightRequest"}
+    assert set(PERMISSIONS) <= ACTIONS
+    assert {versioned(action, "v") for action in ACTIONS} <= ACTIONS
+    assert {route.operation for route in ROUTES} >= BY_BODY
+
+
+def test_the_service_is_for_those_with_an_account(anonymous: S3, other: S3) -> None:
+    assert anonymous.get("/").status == 403
+    assert anonymous.put("/another").status == 403
+    assert other.get("/").status == 200
+    assert other.put("/another").status == 200

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -89,7 +89,8 @@ class Gunicorn:
 
     def kill(self) -> None:
         """kill -9 to the master and all workers."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
@@ -447,7 +448,8 @@ def _complete(data: bytes, fd: int, partial: dict[int, bytearray], *, head: bool
             raise RuntimeError(f"refused: {bytes(have[:600])!r}")
         at = have.find(b"ontent-Length: ", 0, end)
         length = 0 if head or at < 0 else int(have[at + 15 : have.find(b"\r", at)])
-        if len(have) >= end + 4 + length:
+        chunked = at < 0 and not head and have.find(b"ransfer-Encoding: chunked", 0, end) >= 0
+        if have.endswith(b"\r\n0\r\n\r\n") if chunked else len(have) >= end + 4 + length:
             partial.pop(fd, None)
             return True
     partial.setdefault(fd, bytearray(have))

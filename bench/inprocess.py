@@ -30,7 +30,6 @@ from s3lite.app import Application, create_app
 from s3lite.settings import HttpSettings, Settings, SweepSettings
 
 ADDRESS = ("127.0.0.1", 8000)
-KEYS = 10_000
 
 
 class Body(io.BytesIO):
@@ -148,11 +147,11 @@ def figures(caller: Caller) -> dict[str, Work]:
     }
 
 
-def prepare(caller: Caller) -> None:
-    """A bucket with 10⁴ objects of 4 KiB, 100 directories, and one file."""
+def prepare(caller: Caller, keys: int) -> None:
+    """A bucket with objects of 4 KiB, 100 directories, and one file."""
     caller.call(caller.environ("PUT", "/bucket"))
     body = harness.secrets.token_bytes(4 * KIB)
-    for number in range(KEYS - 1000):
+    for number in range(keys):
         caller.call(caller.environ("PUT", f"/bucket/key/{number:05}", body))
     for number in range(1000):
         caller.call(caller.environ("PUT", f"/bucket/tree/{number % 100:03}/{number}", b"x"))
@@ -199,6 +198,7 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="per figure")
     parser.add_argument("--only", default="", help="parts of figures' names, comma-separated")
+    parser.add_argument("--keys", type=int, default=9_000, help="small objects, beside 1,000 in directories")
     parser.add_argument("--durability", choices=("full", "relaxed"), default="full")
     parser.add_argument("--no-access-log", action="store_true", help="leave the log line out")
     parser.add_argument("--profile", action="store_true")
@@ -228,7 +228,7 @@ def main() -> int:
 
 def run(caller: Caller, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Measure each figure that was asked for; µs by name."""
-    prepare(caller)
+    prepare(caller, options.keys)
     print(f"{'':<20} {'fastest 5 %':>14} {'CPU, mean':>14}   µs per request")
     only = [word.lower() for word in options.only.split(",") if word]
     found = {}

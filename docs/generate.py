@@ -39,6 +39,9 @@ AREAS = {
     "tagging": "Tags",
     "acl": "Access control lists",
     "versioning": "Versioning",
+    "cors": "CORS, for pages of other origins",
+    "website": "Websites",
+    "request_payment": "Request payment (kept and shown)",
     "probes": "Read as “not configured”",
 }
 TESTS = {"service": "test_bucket"}  # where the module of tests is not called like that of the code
@@ -70,13 +73,21 @@ def _module(route: Route) -> str:
 
 
 def operations() -> str:
-    """For the README: what is offered, by area, and what is refused by name."""
+    """For the README: what is offered, by area, what can only be read, and what is refused by name."""
     lines = ["| Area | Operations |", "|---|---|"]
-    for module, area in AREAS.items():
-        names = [route.operation for route in ROUTES if route.handler is not None and _module(route) == module]
-        lines.append(f"| {area} | {', '.join(names)} |")
+    modules = {_module(route) for route in ROUTES if route.handler is not None}
+    others = {module: module.replace("_", " ").capitalize() for module in sorted(modules - set(AREAS))}
+    areas = AREAS | others
+    for module in sorted(areas, key=lambda module: (module == "probes", list(areas).index(module))):
+        names = [
+            route.operation for route in ROUTES if route.handler is not None and _module(route) == module
+        ]
+        lines.append(f"| {areas[module]} | {', '.join(names)} |")
     refused = sum(route.handler is None for route in ROUTES)
-    lines += ["", f"The other {refused} operations of the S3 API are known and answered 501 `NotImplemented` by name."]
+    lines += [
+        "",
+        f"{refused} more are known and answered 501 `NotImplemented` by name, so that none is taken for another.",
+    ]
     return "\n".join(lines)
 
 
@@ -88,7 +99,11 @@ def compatibility() -> str:
             answer, test = "501", "tests/test_routes.py"
         else:
             module = _module(route)
-            answer = "not configured" if module == "probes" and "PolicyStatus" not in route.operation else "offered"
+            answer = (
+                "not configured"
+                if module == "probes" and "PolicyStatus" not in route.operation
+                else "offered"
+            )
             test = f"tests/ops/{TESTS.get(module, 'test_' + module)}.py"
         link = f"[{Path(test).stem}](../{test})"
         lines.append(f"| {route.operation} | {answer} | `{route.permission}` | {link} |")

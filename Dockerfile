@@ -1,0 +1,28 @@
+# s3lite in a container: docs/operations.md, "Docker". S3LITE_ACCESS_KEY and S3LITE_SECRET_KEY must be
+# given: it listens on all addresses, and does not start there with a credential that nobody chose.
+
+FROM python:3.11-slim AS build
+COPY requirements.txt /
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /requirements.txt
+
+FROM python:3.11-slim
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin s3lite \
+    && install -d -m 700 -o s3lite -g s3lite /data
+COPY --from=build /venv /venv
+WORKDIR /app
+COPY LICENSE wsgi.py ./
+COPY conf conf
+COPY s3lite s3lite
+
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    S3LITE_BIND=0.0.0.0:8000 \
+    S3LITE_DATA_DIR=/data
+USER s3lite
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['S3LITE_BIND'].rpartition(':')[2] + '/.s3lite/health', timeout=4)"]
+# Exec form: gunicorn is process 1 and gets SIGTERM, which lets requests in progress end.
+CMD ["gunicorn", "-c", "conf/gunicorn.conf.py", "wsgi"]

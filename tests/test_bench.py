@@ -1,0 +1,59 @@
+"""The benchmarks run: tiny ones of each, so that they do not rot between releases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted(
+    path.name for path in (ROOT / "bench").glob("*.py") if path.name not in ("figures.py", "harness.py")
+)
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, f"bench/{script}", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_explains_itself(script: str) -> None:
+    assert "--json" in run(script, "--help")
+
+
+def test_quick_measures_each_rate_beside_its_limit(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run(
+        "quick.py", "--rounds", "1", "--seconds", "0.05", "--keys", "50", "--big", "1000000",
+        "--dir", str(tmp_path), "--json", str(figures),
+    )  # fmt: skip
+    found = json.loads(figures.read_text())
+    rates = [line for line in found.values() if "limit" in line]
+    assert len(rates) == 8
+    assert all(line["rate"] > 0 and line["ratio"] > 0 and line["limit"] in found for line in rates)
+
+
+def test_memory_of_workers(tmp_path: Path) -> None:
+    assert "at most" in run("memory.py", "--gib", "0.02", "--dir", str(tmp_path))
+
+
+def test_one_crash(tmp_path: Path) -> None:
+    output = run("crash_storm.py", "--rounds", "1", "--most-seconds", "0.5", "--dir", str(tmp_path))
+    assert output.endswith("0 faults\n")
+
+
+def test_in_process(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run(
+        "inprocess.py", "--seconds", "0.02", "--only", "head,get 4", "--keys", "300",
+        "--durability", "relaxed", "--dir", str(tmp_path), "--json", str(figures),
+    )  # fmt: skip
+    assert set(json.loads(figures.read_text())) == {"GET 4 KiB", "HEAD"}

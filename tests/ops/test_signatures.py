@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from client import S3
@@ -93,3 +94,22 @@ def test_a_presigned_url_is_good_for_one_thing(s3: S3, app: Application, change:
 def test_a_removed_key_is_refused(s3: S3, app: Application) -> None:
     app.services.store.catalog.write(lambda tx: tx.remove_access_key("alice-key"))
     assert s3.get("/bucket").code == "InvalidAccessKeyId"
+
+
+def test_a_key_is_remembered_for_as_long_as_the_setting_says(settings: Settings) -> None:
+    class Still(Clock):
+        now = 1000.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Still()
+    app = create_app(replace(settings, http=replace(settings.http, key_cache_s=5.0)), clock=clock)
+    s3 = S3(app, "root-key", "root-secret")
+    assert s3.put("/bucket").status == 200
+    app.services.store.catalog.write(lambda tx: tx.remove_access_key("root-key"))
+    clock.now += 4.9
+    assert s3.head("/bucket").status == 200
+    clock.now += 0.2
+    assert s3.get("/bucket").code == "InvalidAccessKeyId"
+    app.close()

@@ -41,10 +41,14 @@ AREAS = {
     "versioning": "Versioning",
     "cors": "CORS, for pages of other origins",
     "website": "Websites",
+    "bucket_info": "Of Alibaba Cloud OSS",
     "request_payment": "Request payment (kept and shown)",
     "probes": "Read as “not configured”",
 }
-TESTS = {"service": "test_bucket"}  # where the module of tests is not called like that of the code
+TESTS = {
+    "service": "test_bucket",
+    "bucket_info": "test_oss",
+}  # where the module of tests is not called like that of the code
 
 # What a client is told that goes beyond a limit; "" where it is not refused.
 REFUSALS: dict[str, tuple[str, str]] = {

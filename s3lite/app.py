@@ -15,13 +15,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from s3lite import bootstrap, reserved
+from s3lite import bootstrap, oss, reserved
 from s3lite.auth.actions import versioned
 from s3lite.auth.authenticate import Authenticated, Authenticator, Payload
 from s3lite.auth.authorize import OBJECT_ACTIONS
 from s3lite.auth.facts import About
+from s3lite.auth.oss import OssAuthenticator, recognise
 from s3lite.blobs.base import BlobStore
 from s3lite.callback.send import CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
@@ -45,6 +46,7 @@ _KEYS_REMEMBERED = 10_000
 _encode_line = json.JSONEncoder(ensure_ascii=False).encode
 
 Event = Mapping[str, Any]
+Signatures = TypeVar("Signatures", bound=Authenticator)
 
 
 def create_app(
@@ -87,14 +89,8 @@ class Application:
         self.services = Services(
             settings=settings,
             store=store,
-            authenticator=Authenticator(
-                lookup=self._access_key,
-                clock=clock,
-                region=settings.region,
-                strict_region=settings.http.strict_region,
-                clock_skew_s=settings.http.clock_skew_s,
-                endpoint_aliases=settings.http.endpoint_aliases,
-            ),
+            authenticator=self._authenticator(Authenticator),
+            oss_authenticator=self._authenticator(OssAuthenticator),
             callbacks=CallbackSender(
                 settings.callback,
                 keys=storage.callback_keys,
@@ -123,6 +119,8 @@ class Application:
         response.headers += exchange.cors
         response.headers.append(("x-amz-request-id", exchange.request_id))
         response.headers.append(("x-amz-id-2", self._host_id))
+        if exchange.oss is not None:
+            response = oss.rewrite(response, oss.About(exchange.oss, self._settings.region))
         if self._settings.http.access_log:
             self._log(environ, exchange, response, self._clock.monotonic() - started)
         return response.start(environ["REQUEST_METHOD"], start_response)
@@ -133,12 +131,15 @@ class Application:
         )
         if head.target.bucket == reserved.PREFIX and not head.target.virtual_host:
             return reserved.answer(head, self.services)
+        if recognise(head):
+            exchange.oss = head
+            head = exchange.head = oss.translate(head)
         if "origin" in head.headers:
             exchange.cors = cors.actual_headers(head, self._catalog)
         is_site = website.is_site(head, self._settings.website_domains)
         params = {} if is_site else dict(reversed(head.query_items))
         route = exchange.route = WEBSITE if is_site else self._dispatcher.match(head, params)
-        signed = self._authenticate(environ, head, route)
+        signed = self._authenticate(environ, exchange.oss or head, route)
         exchange.caller = signed.identity
         if route.handler is None:
             raise S3Error(
@@ -163,9 +164,22 @@ class Application:
         self._authorise(ctx)
         response = route.handler(ctx)
         exchange.caller = ctx.caller
+        if ctx.caller.scheme == "oss1-form" or ctx.caller.scheme == "oss4-form":
+            exchange.oss = head
         return response
 
     # ------------------------------------------------------------ the steps
+
+    def _authenticator(self, kind: type[Signatures]) -> Signatures:
+        settings = self._settings
+        return kind(
+            lookup=self._access_key,
+            clock=self._clock,
+            region=settings.region,
+            strict_region=settings.http.strict_region,
+            clock_skew_s=settings.http.clock_skew_s,
+            endpoint_aliases=settings.http.endpoint_aliases,
+        )
 
     def _authenticate(self, environ: Environ, head: RequestHead, route: Route) -> Authenticated:
         if route.operation in UNSIGNED:
@@ -174,6 +188,8 @@ class Application:
         forwarded = head.headers.get("x-forwarded-host")
         if forwarded and self._is_trusted(environ.get("REMOTE_ADDR", "")):
             hosts = [name.strip() for name in forwarded.split(",")]
+        if recognise(head):
+            return self.services.oss_authenticator.request(head)
         return self.services.authenticator.request(head, hosts=hosts)
 
     def _bucket(self, head: RequestHead, route: Route) -> Bucket | None:
@@ -328,7 +344,7 @@ class Application:
 class _Exchange:
     """What is known of a request so far, for its log line and its error document."""
 
-    __slots__ = ("caller", "cors", "ctx", "head", "request_id", "route")
+    __slots__ = ("caller", "cors", "ctx", "head", "oss", "request_id", "route")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -336,4 +352,5 @@ class _Exchange:
         self.route: Route | None = None
         self.caller: Identity = ANONYMOUS
         self.cors: Headers = []  # for the answer, whatever it will be
+        self.oss: RequestHead | None = None  # as sent, if it was in the dialect of OSS
         self.ctx: Context | None = None

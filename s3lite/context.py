@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from s3lite.auth.authenticate import Authenticator, Payload
 from s3lite.auth.authorize import Rules, authorize, authorize_some, is_denied
 from s3lite.auth.facts import THE_REQUEST, About, RequestFacts
+from s3lite.auth.oss import OssAuthenticator
 from s3lite.core import access
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error
@@ -46,6 +47,7 @@ class Services:
         settings: Settings,
         store: Store,
         authenticator: Authenticator,
+        oss_authenticator: OssAuthenticator,
         callbacks: CallbackSender,
         callback_keys: CallbackKeys,
         on_event: Callable[[Mapping[str, Any]], None] | None,
@@ -53,6 +55,7 @@ class Services:
         self.settings = settings
         self.store = store
         self.authenticator = authenticator
+        self.oss_authenticator = oss_authenticator
         self.callbacks = callbacks
         self.callback_keys = callback_keys
         self._on_event = on_event

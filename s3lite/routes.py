@@ -13,6 +13,7 @@ from s3lite.context import Level, Route
 from s3lite.ops import (
     acl,
     bucket,
+    bucket_info,
     cors,
     lifecycle,
     listing,
@@ -138,6 +139,9 @@ ROUTES = (
     # An extension of one Ceph RGW, not of S3: known so that it never passes for another operation.
     Route("GET",    BUCKET,  "syncing",             "GetBucketSyncing",                   "s3:GetBucketSyncing",                 None),
     Route("PUT",    BUCKET,  "syncing",             "PutBucketSyncing",                   "s3:PutBucketSyncing",                 None),
+    # Operations of Alibaba Cloud OSS (docs/oss.md).
+    Route("GET",    BUCKET,  "bucketInfo",          "GetBucketInfo",                      "s3:GetBucketAcl",                     bucket_info.get_bucket_info),
+    Route("HEAD",   OBJECT,  "objectMeta",          "GetObjectMeta",                      "s3:GetObject",                        object_read.head_object),
     # ---- object
     Route("GET",    OBJECT,  None,                  "GetObject",                          "s3:GetObject",                        object_read.get_object),
     Route("HEAD",   OBJECT,  None,                  "HeadObject",                         "s3:GetObject",                        object_read.head_object),

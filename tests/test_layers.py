@@ -16,6 +16,7 @@ LAYERS: list[set[str]] = [
     {"auth", "catalog", "blobs", "callback"},
     {"core"},
     {"responses"},
+    {"oss"},
     {"context"},
     {"ops"},
     {"routes", "target", "bootstrap"},

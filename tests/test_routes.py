@@ -82,7 +82,14 @@ def test_every_operation_of_the_model_is_told_apart(operation: str) -> None:
 
 
 def test_the_table_names_only_operations_of_the_model() -> None:
-    ours = {"PostObject", "PreflightRequest", "GetBucketSyncing", "PutBucketSyncing"}
+    ours = {
+        "PostObject",
+        "PreflightRequest",
+        "GetBucketSyncing",
+        "PutBucketSyncing",
+        "GetBucketInfo",
+        "GetObjectMeta",
+    }
     assert {route.operation for route in ROUTES} - set(MODEL.operation_names) == ours
 
 

@@ -6,7 +6,7 @@ Source: API User Guide, "Access control list (ACL) overview". The checks of acco
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Acl, Grant
@@ -156,3 +156,15 @@ def is_private(acl: Acl) -> bool:
 
 def _is_public(grant: Grant) -> bool:
     return grant.is_group and grant.grantee in (ALL_USERS, AUTHENTICATED_USERS)
+
+
+def public_permissions(acl: Acl) -> set[str]:
+    """What the list grants to everyone, or to everyone with an account."""
+    return {grant.permission for grant in acl.grants if _is_public(grant)}
+
+
+def public_word(permissions: Collection[str]) -> str:
+    """OSS's word for what the public may do: ``private``, ``public-read`` or ``public-read-write``."""
+    if WRITE in permissions or FULL_CONTROL in permissions:
+        return "public-read-write"
+    return "public-read" if READ in permissions else "private"

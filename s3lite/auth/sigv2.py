@@ -74,10 +74,10 @@ BOTO = _RESPONSE | {
     "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
 }
 _LATER = {
-    "abac", "annotation", "annotationName", "append", "attributes", "encryption", "intelligent-tiering",
-    "legal-hold", "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable",
-    "metadataJournalTable", "metadataTable", "ownershipControls", "policyStatus", "position",
-    "publicAccessBlock", "renameObject", "retention", "session",
+    "abac", "annotation", "annotationName", "append", "attributes", "bucketInfo", "encryption",
+    "intelligent-tiering", "legal-hold", "metadataAnnotationTable", "metadataConfiguration",
+    "metadataInventoryTable", "metadataJournalTable", "metadataTable", "objectMeta", "ownershipControls",
+    "policyStatus", "position", "publicAccessBlock", "renameObject", "retention", "session",
 }
 # fmt: on
 CALLBACKS = frozenset(("callback", "callback-var"))

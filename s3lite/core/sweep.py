@@ -54,7 +54,8 @@ def sweep(
     now_ms = store.clock.time_ms()
     if settings.sweep.upload_expiry_s:
         swept.uploads = _expire_uploads(store, now_ms - int(settings.sweep.upload_expiry_s * 1000))
-    swept.blobs = _collect_garbage(store, now_ms - int(settings.storage.garbage_grace_s * 1000))
+    # Garbage of this very millisecond is due, too, where there is no grace.
+    swept.blobs = _collect_garbage(store, now_ms + 1 - int(settings.storage.garbage_grace_s * 1000))
     before_ms = now_ms - int(settings.sweep.completion_ttl_s * 1000)
     swept.completions = commit(store, lambda tx: tx.forget_completions(before_ms=before_ms))
     swept.temporaries = store.blobs.sweep_temporary(older_than_s=settings.sweep.orphan_age_s)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
+from s3lite import oss
+from s3lite.auth import oss as oss_signatures
 from s3lite.auth.facts import About
 from s3lite.auth.post_policy import PostPolicy
 from s3lite.callback import spec as callback_spec
@@ -54,8 +56,14 @@ def post_object(ctx: Context) -> Response:
     check_key(key)
     ctx.head = replace(ctx.head, target=replace(ctx.target, key=key))
 
-    ctx.caller, policy = ctx.services.authenticator.form(fields)
-    _authorise(ctx, fields, policy)
+    is_oss = oss_signatures.is_form(fields)
+    signatures = ctx.services.oss_authenticator if is_oss else ctx.services.authenticator
+    ctx.caller, policy = signatures.form(fields)
+    if policy is not None:
+        _check_policy(ctx, fields, policy, is_oss=is_oss)
+    if is_oss:
+        fields = oss.translate_fields(fields)
+    ctx.require(ctx.route.permission, about=About(fields=_as_headers(fields), tags=_tags(fields)))
     raw = callback_spec.from_form(
         sent,
         covers=policy.covers if policy is not None else None,
@@ -74,16 +82,16 @@ def post_object(ctx: Context) -> Response:
     )
 
 
-def _authorise(ctx: Context, fields: Mapping[str, str], policy: PostPolicy | None) -> None:
-    """The policy's conditions, then the row's permission. Nothing of the file has been read."""
-    if policy is not None:
-        accept = ctx.settings.callback.form_unlisted == "accept"
+def _check_policy(ctx: Context, fields: Mapping[str, str], policy: PostPolicy, *, is_oss: bool) -> None:
+    """Hold the fields against the policy's conditions. Nothing of the file has been read."""
+    accept = ctx.settings.callback.form_unlisted == "accept"
 
-        def unlisted_ok(name: str) -> bool:
-            return accept and (name == "callback" or name.startswith("x:"))
+    def unlisted_ok(name: str) -> bool:
+        if name == "callback" or name.startswith("x:"):
+            return accept
+        return is_oss and oss.may_be_unlisted(name)
 
-        policy.check(fields, bucket=ctx.bucket.name, unlisted_ok=unlisted_ok)
-    ctx.require(ctx.route.permission, about=About(fields=_as_headers(fields), tags=_tags(fields)))
+    policy.check(fields, bucket=ctx.bucket.name, unlisted_ok=unlisted_ok)
 
 
 def _store(

@@ -164,8 +164,8 @@ def _completed_part(row: xml.Element, max_parts: int) -> CompletedPart:
 
 
 def _etag(value: str) -> str:
-    """An ETag without its quotes, which some clients escape twice."""
-    return value.strip().replace("&quot;", '"').strip('"')
+    """An ETag without its quotes, which some clients escape twice; OSS's have it in upper case."""
+    return value.strip().replace("&quot;", '"').strip('"').lower()
 
 
 def _number(value: str, name: str) -> int:

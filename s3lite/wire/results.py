@@ -149,6 +149,18 @@ def request_payment(payer: str) -> bytes:
     return document("RequestPaymentConfiguration", element("Payer", payer))
 
 
+def bucket_info(*, bucket: Bucket, owner: Account, acl: str, endpoint: str) -> bytes:
+    """GetBucketInfo of OSS; ``acl`` is its word for the public's rights."""
+    endpoints = element("ExtranetEndpoint", endpoint) + element("IntranetEndpoint", endpoint)
+    body = (
+        f"<Bucket>{element('Name', bucket.name)}<CreationDate>{_date(bucket.created_ms)}</CreationDate>"
+        f"{element('Location', bucket.region)}{endpoints}<StorageClass>STANDARD</StorageClass>"
+        f"{_optional('Versioning', bucket.versioning)}{_account('Owner', owner)}"
+        f"<AccessControlList>{element('Grant', acl)}</AccessControlList></Bucket>"
+    )
+    return document("BucketInfo", body)
+
+
 def constant(root: str, body: str = "") -> bytes:
     """A document whose body is XML already: for configurations that are always the same."""
     return document(root, body)

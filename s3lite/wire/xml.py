@@ -1,4 +1,4 @@
-"""The one door to lxml, which only parses; and the escaping that all writing goes through.
+"""The one door to lxml, which parses, and rewrites small documents; and the escaping of all that is written.
 
 Parsing refuses document types, so there are no entities to expand and nothing to fetch. Names are
 compared without their namespace: clients send S3's, an older one, or none.
@@ -27,8 +27,8 @@ _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 # ---------------------------------------------------------------- reading
 
 
-def parse(data: bytes, root: str | tuple[str, ...]) -> Element:
-    """The root element of a document whose root is named ``root``, or one of them.
+def parse(data: bytes, root: str | tuple[str, ...] | None) -> Element:
+    """The root element of a document whose root is named ``root``, or one of them; None takes any.
 
     Raises MissingRequestBodyError (empty) and MalformedXML (not well formed, another root, a document
     type, too deep).
@@ -52,7 +52,7 @@ def parse(data: bytes, root: str | tuple[str, ...]) -> Element:
     if element.getroottree().docinfo.internalDTD is not None:
         raise malformed("a document type is not allowed")
     names = (root,) if isinstance(root, str) else root
-    if local_name(element) not in names:
+    if names is not None and local_name(element) not in names:
         raise malformed(f"the root element must be {' or '.join(names)}")
     if _TOO_DEEP(element):
         raise malformed(f"elements are nested deeper than {MAX_DEPTH}")
@@ -130,6 +130,23 @@ def escape(value: str) -> str:
 
 def _replacement(match: re.Match[str]) -> str:
     return _REPLACEMENTS.get(match[0], "\ufffd")
+
+
+def without_namespace(root: Element) -> None:
+    """Rename every element of a document to its name without namespace."""
+    for found in root.iter():
+        found.tag = local_name(found)
+    etree.cleanup_namespaces(root)
+
+
+def append(parent: Element, name: str, value: str) -> None:
+    """Add a child with a text that XML can hold."""
+    etree.SubElement(parent, name).text = value
+
+
+def serialise(root: Element) -> bytes:
+    """A parsed document as bytes, with a declaration."""
+    return _DECLARATION.encode() + etree.tostring(root, encoding="utf-8")
 
 
 def element(name: str, value: str) -> str:

@@ -97,6 +97,21 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """PostgreSQL, where `database_url` names one (docs/scaling.md)."""
+
+    connections: int = _setting(10, "connections of each worker process, opened as they are needed")
+    wait_s: float = _setting(
+        5.0, "seconds that a request waits for a free connection, or for a server that restarts, before 503"
+    )
+    connect_timeout_s: float = _setting(5.0, "seconds to connect; 2 at least")
+    statement_timeout_s: float = _setting(30.0, "seconds for one statement")
+    prepare: bool = _setting(
+        True, "use prepared statements; off for a pooler that cannot carry them between transactions"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SweepSettings:
     """The upkeep thread."""
 
@@ -157,7 +172,9 @@ class Settings:
         (), "base domains of websites: BUCKET.domain serves the bucket's site, to anyone"
     )
     buckets: tuple[str, ...] = _setting((), "buckets of the root account, made at start when missing")
-    database_url: str = _setting("", "index; empty: sqlite:///DATA_DIR/index.db")
+    database_url: str = _setting(
+        "", "index: sqlite:///PATH or postgresql://…; empty: sqlite:///DATA_DIR/index.db"
+    )
     blobs_url: str = _setting("", "bytes; empty: file:///DATA_DIR")
     durability: str = _setting(
         "full",
@@ -169,6 +186,7 @@ class Settings:
     callback: CallbackSettings = field(default_factory=CallbackSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
@@ -305,6 +323,8 @@ def _contradictions(settings: Settings) -> list[str]:
         faults.append(f"website_domains: {domain!r} is in domains, too; choose one of them for it")
     if settings.storage.inline_bytes > settings.storage.buffer_bytes:
         faults.append("storage.inline_bytes must not exceed storage.buffer_bytes")
+    if settings.database.connections < 1:
+        faults.append("database.connections must be 1 at least")
     if settings.storage.buffer_bytes < 4096:
         faults.append("storage.buffer_bytes must be at least 4096")
     return faults

@@ -21,7 +21,7 @@ from s3lite.settings import (
     SweepSettings,
 )
 
-pytest_plugins = ["s3lite.testing"]
+pytest_plugins = ["s3lite.testing", "engines.fixtures"]
 
 ROOT_KEY, ROOT_SECRET = "root-key", "root-secret"
 

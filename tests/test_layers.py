@@ -31,6 +31,7 @@ ONE_DOOR = {
     "lxml": {"wire/xml.py"},
     "urllib3": {"callback/send.py"},
     "sqlite3": {"catalog/sqlite.py"},
+    "psycopg": {"catalog/postgres.py"},
     "multipart": {"wire/form.py"},
     "awscrt": {"wire/checksums.py"},
 }

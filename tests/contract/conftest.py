@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from contract.storage_kit import StillClock, Writer
+from contract.storage_kit import StillClock, Writer, open_postgres, open_sqlite
 
 from s3lite.blobs.local import LocalBlobs
 from s3lite.blobs.memory import MemoryBlobs
-from s3lite.catalog.secrets import SecretBox
-from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
+from s3lite.catalog.sqlite import MEMORY
 
 
 @pytest.fixture
@@ -16,11 +15,12 @@ def clock():
     return StillClock()
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "postgres"])
 def catalog(request, tmp_path, clock):
-    path = MEMORY if request.param == "memory" else tmp_path / "index.db"
-    catalog = SqliteCatalog(path, durability="relaxed", clock=clock, secrets=SecretBox(b"k" * 32))
-    catalog.migrate()
+    if request.param == "postgres":
+        catalog = open_postgres(request.getfixturevalue("postgres_url"), clock)
+    else:
+        catalog = open_sqlite(MEMORY if request.param == "memory" else tmp_path / "index.db", clock)
     yield catalog
     with catalog.read() as tx:
         assert tx.reference_faults(limit=10) == []

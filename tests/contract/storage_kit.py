@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from s3lite.catalog.secrets import SecretBox
+from s3lite.catalog.sqlite import SqliteCatalog
 from s3lite.ids import Ids
 from s3lite.model import Acl, Grant, ObjectHead, Part, Stored
+from s3lite.settings import DatabaseSettings
 from s3lite.times import Clock
 
 ACL = Acl("alice", (Grant("alice", "FULL_CONTROL"),))
@@ -17,6 +20,28 @@ class StillClock(Clock):
 
     def time(self):
         return self.now
+
+
+def open_sqlite(path, clock):
+    """An index in a file, or in memory."""
+    catalog = SqliteCatalog(path, durability="relaxed", clock=clock, secrets=SecretBox(b"k" * 32))
+    catalog.migrate()
+    return catalog
+
+
+def open_postgres(url, clock, **settings):
+    """An index in a database of PostgreSQL."""
+    from s3lite.catalog.postgres import PostgresCatalog
+
+    catalog = PostgresCatalog(
+        url,
+        durability="relaxed",
+        clock=clock,
+        secrets=SecretBox(b"k" * 32),
+        settings=DatabaseSettings(**settings),
+    )
+    catalog.migrate()
+    return catalog
 
 
 class Writer:

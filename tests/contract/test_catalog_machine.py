@@ -5,14 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from contract.storage_kit import StillClock, Writer
+from contract.storage_kit import StillClock, Writer, open_postgres, open_sqlite
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from s3lite.catalog.secrets import SecretBox
-from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
+from s3lite.catalog.sqlite import MEMORY
 
 KEYS = st.sampled_from(["a", "a/b", "é", "b\0"])
 
@@ -22,16 +21,14 @@ class CatalogMachine(RuleBasedStateMachine):
 
     versions = Bundle("versions")
     uploads = Bundle("uploads")
-    in_memory = True
+
+    def open(self):
+        """The catalog, and what takes it away."""
+        return open_sqlite(MEMORY, StillClock()), lambda: None
 
     @initialize()
     def start(self):
-        self.directory = tempfile.TemporaryDirectory()
-        path = MEMORY if self.in_memory else Path(self.directory.name) / "index.db"
-        self.catalog = SqliteCatalog(
-            path, durability="relaxed", clock=StillClock(), secrets=SecretBox(b"k" * 32)
-        )
-        self.catalog.migrate()
+        self.catalog, self.remove_catalog = self.open()
         self.writer = Writer(self.catalog)
         self.bucket = self.writer.bucket()
         self.held = {}  # row -> blobs
@@ -43,7 +40,7 @@ class CatalogMachine(RuleBasedStateMachine):
     def teardown(self):
         if hasattr(self, "catalog"):
             self.catalog.close()
-            self.directory.cleanup()
+            self.remove_catalog()
 
     def new_id(self):
         return self.writer.ids.version()
@@ -165,12 +162,29 @@ class CatalogMachine(RuleBasedStateMachine):
 
 
 class FileMachine(CatalogMachine):
-    in_memory = False
+    def open(self):
+        directory = tempfile.TemporaryDirectory()
+        return open_sqlite(Path(directory.name) / "index.db", StillClock()), directory.cleanup
 
 
-@pytest.mark.parametrize("machine", [CatalogMachine, FileMachine])
-def test_catalog_agrees_with_a_dictionary(machine):
-    examples = 40 if machine.in_memory else 10
+def test_catalog_in_memory_agrees_with_a_dictionary():
+    agrees(CatalogMachine, 40)
+
+
+def test_catalog_in_a_file_agrees_with_a_dictionary():
+    agrees(FileMachine, 10)
+
+
+def test_catalog_on_postgres_agrees_with_a_dictionary(postgres_server):
+    class PostgresMachine(CatalogMachine):
+        def open(self):
+            url = postgres_server.database()
+            return open_postgres(url, StillClock()), lambda: postgres_server.drop(url)
+
+    agrees(PostgresMachine, 10)
+
+
+def agrees(machine, examples):
     run_machine(
         machine,
         settings=settings(

@@ -1,6 +1,7 @@
 """From settings to stores."""
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -38,10 +39,22 @@ def test_memory(settings):
     assert isinstance(open_blobs(settings), MemoryBlobs)
 
 
-@pytest.mark.parametrize("url", ["mysql://x", "sqlite://x", "sqlite:///", "postgresql://host/db"])
+@pytest.mark.parametrize("url", ["mysql://x", "sqlite://x", "sqlite:///", "host=x"])
 def test_other_indexes_are_refused(settings, url):
     with pytest.raises(SettingsError, match="sqlite:///"):
         open_catalog(dataclasses.replace(settings, database_url=url), Clock())
+
+
+def test_postgres_without_its_driver_says_what_to_install(settings, monkeypatch):
+    monkeypatch.delitem(sys.modules, "s3lite.catalog.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"pip install 's3lite\[postgres\]'"):
+        open_catalog(dataclasses.replace(settings, database_url="postgresql://host/db"), Clock())
+
+
+def test_a_malformed_postgres_url_is_refused(settings):
+    with pytest.raises(SettingsError, match="database_url"):
+        open_catalog(dataclasses.replace(settings, database_url="postgresql://host/db?nonsense=1"), Clock())
 
 
 @pytest.mark.parametrize("url", ["rados://pool", "file://relative", "memory://x", "/x"])

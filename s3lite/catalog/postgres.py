@@ -56,8 +56,10 @@ _SESSION_AGE_MS = 3_600_000
 _SETTINGS = (
     "SET client_min_messages = error",
     "SET default_transaction_isolation = 'read committed'",
-    # Every statement of a request has its index. These keep a table that has just filled up, and whose
-    # statistics still say that it is empty, from being read whole by a plan that stays.
+    # Every statement of a request has its index, whatever its values: one plan does for all of them. The
+    # others keep a table that has just filled up, and whose statistics still say that it is empty, from
+    # being read whole.
+    "SET plan_cache_mode = force_generic_plan",
     "SET enable_seqscan = off",
     "SET enable_bitmapscan = off",
     "SET jit = off",
@@ -126,10 +128,13 @@ class _CrowdedError(Exception):
 
 
 class _Text(StrBinaryDumper):
-    """Text, which holds no NUL in PostgreSQL: names that clients make up may, and then match nothing."""
+    """Text, which holds no NUL in PostgreSQL: its neighbour in the order stands in for it.
+
+    Nothing that is stored has one; what clients ask for may, and then matches nothing.
+    """
 
     def dump(self, obj: str) -> bytes:
-        return obj.replace("\0", "\ufffd").encode()
+        return obj.replace("\0", "\x01").encode()
 
 
 def translated(error: psycopg.Error) -> Exception:

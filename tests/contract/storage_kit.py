@@ -5,7 +5,7 @@ from __future__ import annotations
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sqlite import SqliteCatalog
 from s3lite.ids import Ids
-from s3lite.model import Acl, Grant, ObjectHead, Part, Stored
+from s3lite.model import Acl, Completion, Grant, ObjectHead, Part, Stored
 from s3lite.settings import DatabaseSettings
 from s3lite.times import Clock
 
@@ -29,13 +29,13 @@ def open_sqlite(path, clock):
     return catalog
 
 
-def open_postgres(url, clock, **settings):
+def open_postgres(url, clock, durability="full", **settings):
     """An index in a database of PostgreSQL."""
     from s3lite.catalog.postgres import PostgresCatalog
 
     catalog = PostgresCatalog(
         url,
-        durability="relaxed",
+        durability=durability,
         clock=clock,
         secrets=SecretBox(b"k" * 32),
         settings=DatabaseSettings(**settings),
@@ -113,3 +113,62 @@ class Writer:
     def garbage(self):
         with self.catalog.read() as tx:
             return set(tx.due_garbage(before_ms=1 << 60, limit=100_000))
+
+
+QUESTIONS = (
+    lambda tx: tx.account("a"),
+    lambda tx: tx.account_by_email("a"),
+    lambda tx: tx.access_key("a"),
+    lambda tx: tx.access_keys("a"),
+    lambda tx: tx.bucket("a"),
+    lambda tx: tx.buckets(owner_id="a", prefix="b"),
+    lambda tx: tx.bucket_is_empty(1),
+    lambda tx: tx.bucket_config(1, "cors"),
+    lambda tx: tx.current_version(1, "a"),
+    lambda tx: tx.version(1, "a", "v"),
+    lambda tx: tx.versions_after(1, 9),
+    lambda tx: tx.segments(1),
+    lambda tx: tx.inline_data("a"),
+    lambda tx: tx.list_versions(1, lower=b"a", upper=None, after_row=9, limit=9),
+    lambda tx: tx.upload(1, "a", "u"),
+    lambda tx: tx.list_uploads(1, lower=b"a", upper=b"b", after_row=1, limit=9),
+    lambda tx: tx.expired_uploads(before_ms=1, limit=9),
+    lambda tx: tx.part(1, 1),
+    lambda tx: tx.parts(1),
+    lambda tx: tx.completion(1, "a", "u"),
+    lambda tx: tx.due_garbage(before_ms=1, limit=9),
+    lambda tx: tx.is_referenced("a"),
+    lambda tx: tx.known_blobs(["a"]),
+    lambda tx: tx.stored_blobs(limit=9),
+    lambda tx: tx.setting("a"),
+)
+"""One of each kind that a request or the upkeep asks: none may read a whole table."""
+
+
+def one_of_each_change(writer):
+    """Prepare what they work on; the changes, as a function of a transaction."""
+    bucket = writer.bucket()
+    upload, other = writer.upload(bucket), writer.upload(bucket)
+    for number in (1, 2):
+        writer.part(upload, number)
+
+    def change(tx):
+        blob = writer.ids.blob()
+        version = writer.insert(tx, bucket, "k", stored=writer.stored(inline=True))
+        tx.put_part(upload.row, Part(3, version.size, "e", 1, version.blob), stored=None)
+        done = tx.complete_upload(
+            upload, part_numbers=[1], version_id="v", etag="e", modified_ms=1, checksum=None
+        )
+        writer.insert(tx, bucket, "copy", copy_of=done)
+        tx.remove_version(version)
+        tx.remove_version(done)
+        tx.settle()
+        tx.remove_upload(other)
+        tx.forget_garbage([blob])
+        tx.put_completion(Completion("u", bucket.id, "k", "f", "e", "v", 1, 1))
+        tx.set_completion_callback("u", state="ok")
+        tx.forget_completions(before_ms=9)
+        tx.take_lease("a", holder="b", ttl_s=1)
+        tx.delete_bucket(99)
+
+    return change

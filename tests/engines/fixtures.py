@@ -43,6 +43,10 @@ class Postgres:
     def stop(self, mode="fast"):
         run("postgres.sh", "stop", self.directory, mode)
 
+    def remove(self):
+        self.stop("immediate")
+        shutil.rmtree(self.directory)
+
     def execute(self, sql, values=None):
         import psycopg
 
@@ -69,13 +73,9 @@ def scratch_directory(name):
 
 @pytest.fixture(scope="session")
 def postgres_server():
-    directory = scratch_directory("postgres")
-    try:
-        server = Postgres(directory, "fsync=off")  # no test here cuts the power
-        yield server
-        server.stop("immediate")
-    finally:
-        shutil.rmtree(directory)
+    server = Postgres(scratch_directory("postgres"), "fsync=off")  # no test here cuts the power
+    yield server
+    server.remove()
 
 
 @pytest.fixture

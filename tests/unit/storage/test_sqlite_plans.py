@@ -3,14 +3,13 @@
 import re
 
 import pytest
-from contract.storage_kit import ACL, HEAD, StillClock, Writer
+from contract.storage_kit import QUESTIONS, StillClock, Writer, one_of_each_change
 
 from s3lite.catalog.schema import MIGRATIONS
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql import SqlRead
 from s3lite.catalog.sql_write import SqlTx
 from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
-from s3lite.model import Completion, Part
 
 WHOLE_TABLE = re.compile(r"SCAN (?!each|json_each|same_key|later_keys|held|CONSTANT)")
 
@@ -63,36 +62,7 @@ def test_list_objects_reads_the_covering_index_only(explained):
     assert plan == ("SEARCH versions USING COVERING INDEX versions_listed (bucket_id=? AND key>? AND key<?)")
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        lambda tx: tx.account("a"),
-        lambda tx: tx.account_by_email("a"),
-        lambda tx: tx.access_key("a"),
-        lambda tx: tx.access_keys("a"),
-        lambda tx: tx.bucket("a"),
-        lambda tx: tx.buckets(owner_id="a", prefix="b"),
-        lambda tx: tx.bucket_is_empty(1),
-        lambda tx: tx.bucket_config(1, "cors"),
-        lambda tx: tx.current_version(1, "a"),
-        lambda tx: tx.version(1, "a", "v"),
-        lambda tx: tx.versions_after(1, 9),
-        lambda tx: tx.segments(1),
-        lambda tx: tx.inline_data("a"),
-        lambda tx: tx.list_versions(1, lower=b"a", upper=None, after_row=9, limit=9),
-        lambda tx: tx.upload(1, "a", "u"),
-        lambda tx: tx.list_uploads(1, lower=b"a", upper=b"b", after_row=1, limit=9),
-        lambda tx: tx.expired_uploads(before_ms=1, limit=9),
-        lambda tx: tx.part(1, 1),
-        lambda tx: tx.parts(1),
-        lambda tx: tx.completion(1, "a", "u"),
-        lambda tx: tx.due_garbage(before_ms=1, limit=9),
-        lambda tx: tx.is_referenced("a"),
-        lambda tx: tx.known_blobs(["a"]),
-        lambda tx: tx.stored_blobs(limit=9),
-        lambda tx: tx.setting("a"),
-    ],
-)
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_questions_search_and_do_not_sort(explained, question):
     question(read(explained))
     assert explained.plans
@@ -100,30 +70,9 @@ def test_questions_search_and_do_not_sort(explained, question):
 
 
 def test_changes_search(catalog, explained):
-    writer = Writer(catalog)
-    bucket = writer.bucket()
-    upload, other = writer.upload(bucket), writer.upload(bucket)
-    for number in (1, 2):
-        writer.part(upload, number)
+    change = one_of_each_change(Writer(catalog))
     explained.session.run("BEGIN")
-    tx = SqlTx(explained, SecretBox(b"k" * 32), StillClock().time_ms)
-    blob = writer.ids.blob()
-    version = writer.insert(tx, bucket, "k", stored=writer.stored(inline=True))
-    tx.put_part(upload.row, Part(3, version.size, "e", 1, version.blob), stored=None)
-    done = tx.complete_upload(
-        upload, part_numbers=[1], version_id="v", etag="e", modified_ms=1, checksum=None
-    )
-    writer.insert(tx, bucket, "copy", copy_of=done, head=HEAD, acl=ACL)
-    tx.remove_version(version)
-    tx.remove_version(done)
-    tx.settle()
-    tx.remove_upload(other)
-    tx.forget_garbage([blob])
-    tx.put_completion(Completion("u", bucket.id, "k", "f", "e", "v", 1, 1))
-    tx.set_completion_callback("u", state="ok")
-    tx.forget_completions(before_ms=9)
-    tx.take_lease("a", holder="b", ttl_s=1)
-    tx.delete_bucket(99)
+    change(SqlTx(explained, SecretBox(b"k" * 32), StillClock().time_ms))
     explained.session.run("COMMIT")
     assert not [plan for plan in explained.plans if WHOLE_TABLE.search(plan)]
 

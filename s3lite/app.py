@@ -97,6 +97,7 @@ class Application:
                 clock=clock,
                 ids=ids,
                 own_listeners=bootstrap.own_listeners(settings),
+                threads=settings.threads,
             ),
             callback_keys=storage.callback_keys,
             on_event=on_event,

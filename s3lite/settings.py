@@ -45,7 +45,22 @@ class CallbackSettings:
         5.0, "seconds for one URL, from name resolution to the last byte of the answer"
     )
     total_timeout_s: float = _setting(15.0, "seconds for all URLs of one callback")
-    max_inflight: int = _setting(64, "callbacks waiting for an answer at once, per worker; more fail at once")
+    max_inflight: int = _setting(
+        0, "callbacks waiting for an answer at once, per worker; more fail at once; 0: half of `threads`"
+    )
+    max_inflight_per_target: int = _setting(
+        0, "of these, one account's callbacks to one host and port; 0: three quarters"
+    )
+    breaker_failures: int = _setting(
+        5, "attempts in a row without an answer after which a target is suspended; 0: never"
+    )
+    breaker_pause_s: float = _setting(
+        5.0, "seconds of that; doubled, up to twelve times this, while attempts after it fail"
+    )
+    gate_timeout_s: float = _setting(30.0, "seconds for a gate's decision, all URLs together")
+    gate_memory_s: float = _setting(
+        900.0, "seconds in which a repeated upload that a gate has not decided keeps its webhook-id"
+    )
     max_reply_bytes: int = _setting(1 << 20, "bytes of an application's answer that are read")
     default_reply: str = _setting(
         "passthrough",
@@ -311,6 +326,10 @@ def _contradictions(settings: Settings) -> list[str]:
     faults = []
     if bool(settings.access_key) != bool(settings.secret_key):
         faults.append("access_key and secret_key must be given together")
+    if settings.callback.max_inflight >= settings.threads:
+        faults.append(
+            "callback.max_inflight must be less than threads: waiting callbacks would hold them all"
+        )
     host, _, port = settings.bind.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         faults.append(f"bind = {settings.bind!r}: must be ADDRESS:PORT")

@@ -29,7 +29,7 @@ NEIGHBOURS = {("names", "errors"), ("ids", "times"), ("model", "times")}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONE_DOOR = {
     "lxml": {"wire/xml.py"},
-    "urllib3": {"callback/send.py"},
+    "urllib3": {"callback/pools.py"},
     "sqlite3": {"catalog/sqlite.py"},
     "psycopg": {"catalog/postgres.py"},
     "multipart": {"wire/form.py"},

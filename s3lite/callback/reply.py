@@ -12,11 +12,25 @@ from xml.parsers import expat
 TOO_LONG = "Error status : 400.User server return too long content-length value."
 BAD_LENGTH = "Error status : 400.User server return invalid content-length value."
 NOT_JSON = "Response body is not valid json format."
+MAX_RETRY_AFTER_S = 3600
+_ASK_LATER = frozenset((408, 425, 429))
+_REASON_CHARACTERS = 512
+_REASON_BYTES = 4 * _REASON_CHARACTERS
 
 
 def is_success(status: int, *, reply: str) -> bool:
-    """Exactly 200 for ``passthrough``; any 2xx for ``standard``."""
-    return status == 200 or (reply == "standard" and 200 <= status < 300)
+    """Exactly 200 for ``passthrough``; any 2xx for ``standard`` and ``gate``."""
+    return status == 200 or (reply != "passthrough" and 200 <= status < 300)
+
+
+def is_refusal(status: int) -> bool:
+    """Whether a gate's answer means no, and not "ask me later" or "I am broken"."""
+    return 400 <= status < 500 and status not in _ASK_LATER
+
+
+def retry_after(text: str) -> int:
+    """Seconds of a Retry-After header, bounded; 0 for none, for dates, and for anything else."""
+    return min(int(text), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def framing_fault(lengths: Sequence[str], encodings: Sequence[str]) -> bool:
@@ -28,8 +42,36 @@ def framing_fault(lengths: Sequence[str], encodings: Sequence[str]) -> bool:
 
 def media_type(content_type: str) -> str:
     """The type under which the uploader gets the answer: XML only if the application says so."""
-    essence = content_type.partition(";")[0].strip().lower()
-    return "application/xml" if essence in ("application/xml", "text/xml") else "application/json"
+    return (
+        "application/xml" if essence(content_type) in ("application/xml", "text/xml") else "application/json"
+    )
+
+
+def essence(content_type: str) -> str:
+    """A media type without parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def reason(body: bytes, kind: str) -> str:
+    """Why a gate's application refuses, for the uploader: of ``{"message": …}`` in JSON, or plain text.
+
+    At most 512 characters of one line, none of which is a control character; "" if it gives none.
+    """
+    text: object = body[:_REASON_BYTES].decode("utf-8", "replace")
+    try:
+        if kind == "application/json":
+            document = json.loads(
+                body.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=_refuse
+            )
+            text = document.get("message") if isinstance(document, dict) else ""
+        elif kind != "text/plain":
+            return ""
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(text, str):
+        return ""
+    line = " ".join(text.split())
+    return "".join(character if character.isprintable() else "?" for character in line)[:_REASON_CHARACTERS]
 
 
 def is_well_formed(body: bytes, kind: str) -> bool:

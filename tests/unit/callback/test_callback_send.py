@@ -30,7 +30,7 @@ from unit.callback.callback_kit import (
     spec,
 )
 
-from s3lite.callback import send
+from s3lite.callback import pools
 from s3lite.callback.egress import ADDRESS_DENIED
 from s3lite.callback.listen import Answer, Receiver
 from s3lite.callback.send import Attempt, CallbackSender, Outcome
@@ -503,7 +503,7 @@ def test_an_answer_that_breaks_after_its_first_byte_is_not_retried(make_sender: 
 
 
 def test_idle_connections_are_dropped(make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(send, "IDLE_S", 0.1)
+    monkeypatch.setattr(pools, "IDLE_S", 0.1)
     closed = threading.Event()
 
     def talk(connection: socket.socket, _: int) -> None:

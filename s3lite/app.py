@@ -15,7 +15,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s3lite import bootstrap, oss, reserved
 from s3lite.auth.actions import versioned
@@ -26,7 +27,7 @@ from s3lite.auth.oss import OssAuthenticator, recognise
 from s3lite.blobs.base import BlobStore
 from s3lite.callback.send import CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
-from s3lite.context import Context, Level, Route, Services
+from s3lite.context import IDENTITY, Context, Level, Route, Services
 from s3lite.core.store import Store
 from s3lite.core.sweep import Sweeper
 from s3lite.dispatch import Dispatcher
@@ -40,6 +41,9 @@ from s3lite.settings import Settings, load
 from s3lite.target import Environ, request_head
 from s3lite.times import Clock
 from s3lite.wire.body import LengthSource
+
+if TYPE_CHECKING:
+    from s3lite.console.app import Console
 
 log = logging.getLogger("s3lite")
 _KEYS_REMEMBERED = 10_000
@@ -131,6 +135,8 @@ class Application:
             environ, self._domains, behind_proxy=self._is_trusted(environ.get("REMOTE_ADDR", ""))
         )
         if head.target.bucket == reserved.PREFIX and not head.target.virtual_host:
+            if reserved.is_console(head) and self._settings.console.enabled:
+                return self._console.answer(environ, head, self._client_ip(environ))
             return reserved.answer(head, self.services)
         if recognise(head):
             exchange.oss = head
@@ -185,6 +191,9 @@ class Application:
     def _authenticate(self, environ: Environ, head: RequestHead, route: Route) -> Authenticated:
         if route.operation in UNSIGNED:
             return Authenticated(ANONYMOUS, Payload("unsigned"))
+        known = environ.get(IDENTITY)
+        if isinstance(known, Identity):
+            return Authenticated(known, Payload("unsigned"))
         hosts: Sequence[str] = ()
         forwarded = head.headers.get("x-forwarded-host")
         if forwarded and self._is_trusted(environ.get("REMOTE_ADDR", "")):
@@ -269,6 +278,14 @@ class Application:
         except ValueError:
             return False
         return any(parsed in network for network in self._trusted)
+
+    @cached_property
+    def _console(self) -> Console:
+        """Made when somebody first looks at it, with what it imports."""
+        from s3lite.console.app import Console
+
+        seal_key = bootstrap.installation_key(self._catalog, "console-seal-key")
+        return Console(self, self.services, lookup=self._access_key, seal_key=seal_key)
 
     # ------------------------------------------------------------ the answer
 

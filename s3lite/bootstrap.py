@@ -126,6 +126,20 @@ def _write_credentials(path: Path, key: AccessKey) -> None:
     temporary.replace(path)
 
 
+def installation_key(catalog: Catalog, name: str) -> bytes:
+    """32 random bytes that all processes of an installation share, made when first asked for."""
+    fresh = os.urandom(32)
+
+    def work(tx: Tx) -> bytes:
+        stored = tx.setting(name)
+        if stored is None:
+            tx.put_setting(name, fresh)
+        return stored or fresh
+
+    with catalog.read() as tx:
+        return tx.setting(name) or catalog.write(work)
+
+
 def _callback_keys(catalog: Catalog) -> CallbackKeys:
     with catalog.read() as tx:
         stored = tx.setting(_CALLBACK_KEYS_SETTING)

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("s3lite")
 
+IDENTITY = "s3lite.identity"
+"""The WSGI key under which whoever embeds the application may hand it an `Identity` that is known already.
+
+Clients cannot set it: what they send are ``HTTP_`` keys."""
+
 
 class Level(enum.Enum):
     """What a request line names."""

@@ -1,4 +1,4 @@
-"""The paths under ``/.s3lite/``: health, readiness and the public keys of callbacks.
+"""The paths under ``/.s3lite/``: health, readiness and the public keys of callbacks; the console is apart.
 
 No bucket name begins with a dot, so they never stand in the way of one.
 """
@@ -15,6 +15,11 @@ from s3lite.responses import Response
 PREFIX = ".s3lite"
 
 log = logging.getLogger("s3lite")
+
+
+def is_console(head: RequestHead) -> bool:
+    """Whether a request for a reserved path is for the console's pages."""
+    return head.target.key == "console" or head.target.key.startswith("console/")
 
 
 def answer(head: RequestHead, services: Services) -> Response:

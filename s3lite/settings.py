@@ -174,6 +174,17 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """Pages for people at /.s3lite/console/ (docs/console.md)."""
+
+    enabled: bool = _setting(True, "serve the console; it shows and does what its user's access key may")
+    session_s: int = _setting(8 * 3600, "seconds that a sign-in lasts")
+    sign_in_failures: int = _setting(
+        10, "failed sign-ins a minute from one address before it has to wait; of all together 20 times this"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings. `load` makes one; `create_app` takes one."""
 
@@ -205,6 +216,7 @@ class Settings:
     sweep: SweepSettings = field(default_factory=SweepSettings)
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
     @property
     def index_url(self) -> str:

@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"context"},
     {"ops"},
     {"routes", "target", "bootstrap"},
-    {"dispatch", "reserved"},
+    {"dispatch", "reserved", "console"},
     {"app"},
     {"testing", "cli", "gunicorn_worker"},
     {"__main__"},
@@ -33,6 +33,7 @@ ONE_DOOR = {
     "sqlite3": {"catalog/sqlite.py"},
     "psycopg": {"catalog/postgres.py"},
     "multipart": {"wire/form.py"},
+    "jinja2": {"console/visit.py"},
     "awscrt": {"wire/checksums.py"},
 }
 

@@ -25,6 +25,7 @@ _OVERRIDES = {
     "response-content-disposition": "Content-Disposition",
     "response-content-encoding": "Content-Encoding",
 }
+_SCRIPTABLE = ("text/html", "text/xml", "application/xml", "application/xhtml", "image/svg", "multipart/")
 _HEADER_NAMES = {name: name.title() for name in upload_headers.SYSTEM_HEADERS}
 
 
@@ -120,6 +121,10 @@ def object_headers(ctx: Context, version: ObjectVersion, overrides: dict[str, st
         ("Accept-Ranges", "bytes"),
         *described.items(),
     ]
+    if _sandbox(ctx, described["Content-Type"].lower()):
+        headers.append(
+            ("Content-Security-Policy", "sandbox allow-scripts allow-forms allow-popups allow-downloads")
+        )
     for name, value in head.metadata.items():
         headers.append((upload_headers.META_PREFIX + name, encode_metadata(value)))
     if head.tags:
@@ -133,6 +138,17 @@ def object_headers(ctx: Context, version: ObjectVersion, overrides: dict[str, st
     if version.lock != UNLOCKED:
         headers += _lock_headers(ctx, version)
     return headers + lifecycle.expiration_headers(ctx, version)
+
+
+def _sandbox(ctx: Context, content_type: str) -> bool:
+    """Whether a browser must be told to give this page an origin of its own.
+
+    By path style, pages that users store share the console's origin, and a script in one of them could do
+    there what its visitor may.
+    """
+    return (
+        content_type.startswith(_SCRIPTABLE) and not ctx.target.virtual_host and ctx.settings.console.enabled
+    )
 
 
 def _lock_headers(ctx: Context, version: ObjectVersion) -> Headers:

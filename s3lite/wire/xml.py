@@ -144,6 +144,14 @@ def append(parent: Element, name: str, value: str) -> None:
     etree.SubElement(parent, name).text = value
 
 
+def indented(data: bytes) -> str:
+    """A document as people read it: indented, without namespace and declaration. Raises as `parse`."""
+    root = parse(data, None)
+    without_namespace(root)
+    etree.indent(root)
+    return etree.tostring(root, encoding="unicode")
+
+
 def serialise(root: Element) -> bytes:
     """A parsed document as bytes, with a declaration."""
     return _DECLARATION.encode() + etree.tostring(root, encoding="utf-8")

@@ -69,8 +69,29 @@ class Browser:
 
     def text(self) -> str:
         """What a person sees of the page."""
-        script = {"script": "return document.body ? document.body.innerText : ''", "args": []}
-        return self._send("POST", "/execute/sync", script)
+        return self.script("return document.body ? document.body.innerText : ''")
+
+    def script(self, source: str) -> Any:
+        """What a script in the page returns."""
+        return self._send("POST", "/execute/sync", {"script": source, "args": []})
+
+    def command(self, name: str, **parameters: object) -> None:
+        """A command of Chromium's own protocol."""
+        self._send("POST", "/goog/cdp/execute", {"cmd": name, "params": parameters})
+
+    def screenshot(self) -> str:
+        """A PNG of what is to be seen, in Base64."""
+        return self._send("GET", "/screenshot")
+
+    def accept_questions(self) -> None:
+        """Answer confirm() of this page with yes."""
+        self.script("window.confirm = () => true")
+
+    def wait_for_title(self, title: str, timeout_s: float = 20) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self.script("return document.title") != title:
+            assert time.monotonic() < deadline, "the title is " + self.script("return document.title")
+            time.sleep(0.05)
 
     def wait_for(self, done: Callable[[str], bool], timeout_s: float = 20) -> str:
         """The page's text, once ``done`` says so."""

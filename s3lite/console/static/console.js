@@ -1,0 +1,138 @@
+// The console's only script: uploads with progress, copy buttons, and a question before removals.
+"use strict";
+
+for (const form of document.querySelectorAll("form[data-confirm]")) {
+  form.addEventListener("submit", (event) => {
+    if (!window.confirm(form.dataset.confirm)) event.preventDefault();
+  });
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.parentElement.querySelector("pre").textContent);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+}
+
+const drop = document.getElementById("drop");
+if (drop) watch(drop);
+
+function watch(zone) {
+  const list = document.getElementById("uploads");
+  const context = { api: zone.dataset.api, csrf: zone.dataset.csrf, bucket: zone.dataset.bucket, part: Number(zone.dataset.part) };
+  const queue = [];
+  let running = 0, failed = 0, done = 0;
+
+  const add = (file, path) => {
+    const row = document.createElement("li");
+    const name = document.createElement("span");
+    name.textContent = path;
+    const bar = document.createElement("progress");
+    bar.max = Math.max(file.size, 1);
+    bar.value = 0;
+    bar.setAttribute("aria-label", `Upload of ${path}`);
+    const word = document.createElement("span");
+    word.textContent = "waiting";
+    row.append(name, bar, word);
+    list.append(row);
+    queue.push({ file, key: zone.dataset.prefix + path, row, bar, word });
+    next();
+  };
+
+  const next = () => {
+    while (running < 3 && queue.length) {
+      const item = queue.shift();
+      running += 1;
+      item.word.textContent = "uploading";
+      upload(context, item).then(
+        () => { item.bar.value = item.bar.max; item.word.textContent = "done"; done += 1; },
+        (problem) => { item.row.classList.add("failed"); item.word.textContent = "failed"; item.row.title = problem.message; failed += 1; },
+      ).finally(() => {
+        running -= 1;
+        next();
+        if (!running && !queue.length && done && !failed) window.location.reload();
+      });
+    }
+  };
+
+  document.getElementById("files").addEventListener("change", (event) => {
+    for (const file of event.target.files) add(file, file.name);
+    event.target.value = "";
+  });
+  zone.addEventListener("dragover", (event) => { event.preventDefault(); zone.classList.add("over"); });
+  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry());
+    if (entries.every(Boolean)) entries.forEach((entry) => walk(entry, "", add));
+    else for (const file of event.dataTransfer.files) add(file, file.name);
+  });
+}
+
+function walk(entry, above, add) {
+  if (entry.isFile) {
+    entry.file((file) => add(file, above + file.name));
+    return;
+  }
+  const reader = entry.createReader();
+  const more = () => reader.readEntries((entries) => {
+    entries.forEach((each) => walk(each, `${above}${entry.name}/`, add));
+    if (entries.length) more();
+  });
+  more();
+}
+
+async function upload(context, item) {
+  const about = { bucket: context.bucket, key: item.key, size: item.file.size, type: item.file.type };
+  if (item.file.size <= context.part) {
+    const { url } = await call(context, "put", about);
+    await send(url, item.file, item.file.type, (sent) => { item.bar.value = sent; });
+    return;
+  }
+  const { upload_id, part_bytes } = await call(context, "start", about);
+  try {
+    const etags = [];
+    for (let number = 1, from = 0; from < item.file.size; number += 1, from += part_bytes) {
+      const { url } = await call(context, "part", { ...about, upload_id, number });
+      const piece = item.file.slice(from, from + part_bytes);
+      etags.push(await send(url, piece, "", (sent) => { item.bar.value = from + sent; }));
+    }
+    await call(context, "complete", { ...about, upload_id, etags });
+  } catch (problem) {
+    await call(context, "abort", { ...about, upload_id }).catch(() => {});
+    throw problem;
+  }
+}
+
+async function call(context, name, document) {
+  const response = await fetch(context.api + name, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF": context.csrf },
+    body: JSON.stringify(document),
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.problem || `Status ${response.status}`);
+  return answer;
+}
+
+function send(url, body, type, progress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", url);
+    if (type) request.setRequestHeader("Content-Type", type);
+    request.upload.addEventListener("progress", (event) => progress(event.loaded));
+    request.addEventListener("load", () => {
+      if (request.status === 200) resolve(request.getResponseHeader("ETag"));
+      else reject(new Error(message(request)));
+    });
+    request.addEventListener("error", () => reject(new Error("The connection broke.")));
+    request.send(body);
+  });
+}
+
+function message(request) {
+  const found = request.responseXML && request.responseXML.querySelector("Message");
+  return found ? found.textContent : `Status ${request.status}`;
+}

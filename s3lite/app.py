@@ -89,7 +89,7 @@ class Application:
         self._sweeper: Sweeper | None = None
         self._pid = 0
         self._keys: dict[str, tuple[float, AccessKey]] = {}  # until when, by access key
-        store = Store(self._catalog, self._blobs, clock, ids, settings)
+        store = Store(self._catalog, self._blobs, clock, ids, settings, storage.keyring)
         self.services = Services(
             settings=settings,
             store=store,

@@ -18,11 +18,12 @@ from s3lite.blobs.open import open_blobs
 from s3lite.callback.signing import CallbackKeys, new_webhook_secret
 from s3lite.catalog.base import Catalog, Tx
 from s3lite.catalog.open import KEY_FILE, open_catalog
+from s3lite.crypto.keyring import Keyring
 from s3lite.ids import Ids
 from s3lite.model import AccessKey, Account
 from s3lite.names import is_valid_bucket_name
 from s3lite.settings import Settings, SettingsError
-from s3lite.times import Clock
+from s3lite.times import Clock, rfc3339
 
 ROOT_ID = "root"
 CREDENTIALS_FILE = "root-credentials.json"
@@ -37,6 +38,7 @@ class Storage:
     catalog: Catalog
     blobs: BlobStore
     callback_keys: CallbackKeys
+    keyring: Keyring
     root: AccessKey
     is_new: bool
 
@@ -56,7 +58,8 @@ def prepare(settings: Settings, *, clock: Clock, ids: Ids) -> Storage:
         opened.callback(blobs.close)
         catalog.migrate()
         root, is_new = _root(settings, catalog, clock, ids)
-        storage = Storage(catalog, blobs, _callback_keys(catalog), root, is_new)
+        keyring = Keyring(settings.keyring_file, now=lambda: rfc3339(clock.time()))
+        storage = Storage(catalog, blobs, _callback_keys(catalog), keyring, root, is_new)
         opened.pop_all()
     return storage
 

@@ -6,7 +6,7 @@ import enum
 import hmac
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3lite.auth.authenticate import Authenticator, Payload
@@ -22,6 +22,7 @@ from s3lite.settings import Settings
 from s3lite.wire import checksums
 from s3lite.wire.aws_chunked import AwsChunkedSource
 from s3lite.wire.body import LengthSource, Source, read_all
+from s3lite.wire.encryption import CustomerKey
 
 if TYPE_CHECKING:
     from s3lite.callback.send import CallbackSender
@@ -105,6 +106,7 @@ class Context:
     received: int = 0  # bytes of body taken, for the log
     raw_body: LengthSource | None = None  # the body as framed, once someone reads it
     own_rules: Rules | None = None  # `rules`, once someone asks
+    customer_key: CustomerKey | None = None  # that came with the request, once it was checked
 
     @property
     def bucket(self) -> Bucket:
@@ -201,6 +203,11 @@ class Context:
         """None where no policy asks for them."""
         if rules.policy is None:
             return None
+        if self.bucket_row is not None and action == "s3:PutObject" and "uploadId" in self.params:
+            # Parts and Complete do not repeat the encryption that the upload was begun with.
+            with self.store.catalog.read() as tx:
+                upload = tx.upload(bucket.id, self.key, self.params["uploadId"])
+            about = replace(about, upload=upload)
         return RequestFacts(
             head=self.head,
             params=self.params,

@@ -1,6 +1,6 @@
 """Every error that s3lite answers: code, HTTP status, message.
 
-Member names are the wire spelling, so that a client's error greps straight to its line. Catalog and
+Member names are the wire spelling (but for a dot, see `Code.wire_name`), so that a client's error greps straight to its line. Catalog and
 blobs speak in ``None`` and ``OSError``; core, auth and wire raise `S3Error`; ``app.py`` turns it
 into XML, there and nowhere else.
 
@@ -95,6 +95,7 @@ class Code(enum.Enum):
     InvalidTargetBucketForLogging = ErrorSpec(400, "The target bucket for logging is not valid.")
     InvalidToken = ErrorSpec(400, "The provided token is malformed or otherwise not valid.")
     InvalidURI = ErrorSpec(400, "The specified URI couldn't be parsed.")
+    KMS_NotFoundException = ErrorSpec(400, "The key that you specified does not exist.")
     KeyTooLongError = ErrorSpec(400, "Your key is too long.")
     MalformedACLError = ErrorSpec(
         400, "The ACL that you provided was not well formed or did not validate against our schema."
@@ -195,6 +196,11 @@ class Code(enum.Enum):
     def message(self) -> str:
         """Default message."""
         return self.value.message
+
+    @property
+    def wire_name(self) -> str:
+        """The code as clients see it: those of KMS have a dot."""
+        return self.name.replace("KMS_", "KMS.", 1)
 
 
 class S3Error(Exception):

@@ -121,6 +121,25 @@ class ObjectHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Encryption:
+    """How an object's bytes are sealed, with the key to them, which is sealed itself (docs/encryption.md).
+
+    ``sealed_key`` is Base64: of the key of the object's one blob, or of what seals the keys of its parts.
+    It is bound to the object's size and number of parts when ``is_whole``.
+    """
+
+    mode: str  # AES256, aws:kms or SSE-C
+    sealed_key: str
+    master: str = ""  # the key of the keyring, with its generation; "" for SSE-C
+    key_id: str = ""  # that key as clients see it, for aws:kms
+    context: str = ""  # Base64 of JSON, for aws:kms
+    bucket_key: bool = False
+    verifier: str = ""  # tells the customer's key from others, for SSE-C
+    is_whole: bool = True
+    customer_md5: str = ""  # of the key that came with this request; never stored
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectLock:
     """What keeps a version from being deleted. ``mode`` "" means no retention, ``legal_hold`` "" that it
     was never set."""
@@ -137,12 +156,20 @@ UNLOCKED = ObjectLock()
 class Stored:
     """Bytes that are durable: a blob in the blob store, or ``data`` to be kept inline in the index.
 
-    ``id`` None stands for the empty object.
+    ``id`` None stands for the empty object. ``size`` is the object's; encrypted bytes are more, and have a
+    checksum of their own, by which they can be checked without their key.
     """
 
     id: BlobId | None
     size: int
     data: bytes | None = None
+    sealed_size: int = 0  # of encrypted bytes, as they are kept
+    sealed_checksum: str = ""  # CRC64NVME of these, Base64
+
+    @property
+    def kept_size(self) -> int:
+        """Bytes that are kept."""
+        return self.sealed_size or self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +196,22 @@ class ObjectVersion:
     part_count: int = 0
     checksum: Checksum | None = None
     lock: ObjectLock = UNLOCKED
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One part of a multipart object, in order of ``part_number``; ``blob`` None when empty."""
+    """One part of a multipart object, in order of ``part_number``; ``blob`` None when empty.
+
+    ``sealed_key`` is that of its blob, sealed under the object's; "" when it is not encrypted.
+    """
 
     part_number: int
     size: int
     blob: BlobId | None
     etag: str
     checksum: str = ""  # Base64, in the upload's algorithm
+    sealed_key: str = ""
 
 
 class ListedObject(NamedTuple):
@@ -234,6 +266,7 @@ class Upload:
     callback_var: str = ""
     callback_access_key: str = ""  # who asked for it
     lock: ObjectLock = UNLOCKED  # as asked for; the bucket's default joins at completion
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +279,7 @@ class Part:
     modified_ms: int
     blob: BlobId | None
     checksum: str = ""
+    sealed_key: str = ""  # as `Segment.sealed_key`
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,9 @@ def error(problem: S3Error, *, resource: str, request_id: str, host_id: str) -> 
     """The Error document of ``problem``."""
     headers: Headers = list(problem.headers.items())
     if problem.status in NO_BODY_STATUSES:
-        return Response(problem.status, headers, error=problem.code.name)
+        return Response(problem.status, headers, error=problem.code.wire_name)
     document = results.error(
-        code=problem.code.name,
+        code=problem.code.wire_name,
         message=problem.message,
         resource=resource,
         request_id=request_id,
@@ -87,7 +87,7 @@ def error(problem: S3Error, *, resource: str, request_id: str, host_id: str) -> 
         details=problem.details,
     )
     response = xml(document, status=problem.status, headers=headers)
-    response.error = problem.code.name
+    response.error = problem.code.wire_name
     return response
 
 

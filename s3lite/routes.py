@@ -15,6 +15,7 @@ from s3lite.ops import (
     bucket,
     bucket_info,
     cors,
+    encryption,
     lifecycle,
     listing,
     multipart,
@@ -94,9 +95,9 @@ ROUTES = (
     Route("PUT",    BUCKET,  "requestPayment",      "PutBucketRequestPayment",            "s3:PutBucketRequestPayment",          request_payment.put_bucket_request_payment),
     Route("GET",    BUCKET,  "accelerate",          "GetBucketAccelerateConfiguration",   "s3:GetAccelerateConfiguration",       probes.get_bucket_accelerate_configuration),
     Route("PUT",    BUCKET,  "accelerate",          "PutBucketAccelerateConfiguration",   "s3:PutAccelerateConfiguration",       None),
-    Route("GET",    BUCKET,  "encryption",          "GetBucketEncryption",                "s3:GetEncryptionConfiguration",       probes.get_bucket_encryption),
-    Route("PUT",    BUCKET,  "encryption",          "PutBucketEncryption",                "s3:PutEncryptionConfiguration",       None),
-    Route("DELETE", BUCKET,  "encryption",          "DeleteBucketEncryption",             "s3:PutEncryptionConfiguration",       None),
+    Route("GET",    BUCKET,  "encryption",          "GetBucketEncryption",                "s3:GetEncryptionConfiguration",       encryption.get_bucket_encryption),
+    Route("PUT",    BUCKET,  "encryption",          "PutBucketEncryption",                "s3:PutEncryptionConfiguration",       encryption.put_bucket_encryption),
+    Route("DELETE", BUCKET,  "encryption",          "DeleteBucketEncryption",             "s3:PutEncryptionConfiguration",       encryption.delete_bucket_encryption),
     Route("GET",    BUCKET,  "replication",         "GetBucketReplication",               "s3:GetReplicationConfiguration",      probes.get_bucket_replication),
     Route("PUT",    BUCKET,  "replication",         "PutBucketReplication",               "s3:PutReplicationConfiguration",      None),
     Route("DELETE", BUCKET,  "replication",         "DeleteBucketReplication",            "s3:PutReplicationConfiguration",      None),
@@ -172,6 +173,6 @@ ROUTES = (
     Route("PUT",    OBJECT,  "renameObject",        "RenameObject",                       "s3:PutObject",                        rename.rename_object),
     Route("POST",   OBJECT,  "restore",             "RestoreObject",                      "s3:RestoreObject",                    None),
     Route("POST",   OBJECT,  "select",              "SelectObjectContent",                "s3:GetObject",                        None),
-    Route("PUT",    OBJECT,  "encryption",          "UpdateObjectEncryption",             "s3:UpdateObjectEncryption",           None),
+    Route("PUT",    OBJECT,  "encryption",          "UpdateObjectEncryption",             "s3:UpdateObjectEncryption",           encryption.update_object_encryption),
 )
 # fmt: on

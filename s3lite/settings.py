@@ -151,6 +151,25 @@ class LifecycleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EncryptionSettings:
+    """Server-side encryption (docs/encryption.md)."""
+
+    default: str = _setting(
+        "none",
+        "what uploads get that ask for nothing, into buckets without a default of their own; AES256 as in S3",
+        ("none", "AES256"),
+    )
+    keyring: str = _setting(
+        "", "file with the keys of SSE-S3 and SSE-KMS, the same on every node; empty: DATA_DIR/keyring.json"
+    )
+    customer_keys_over_http: str = _setting(
+        "loopback",
+        "customer's keys (SSE-C) in requests without TLS: from this machine alone, where a TLS proxy may stand",
+        ("loopback", "never", "always"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
     """The edge."""
 
@@ -215,6 +234,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
+    encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
@@ -222,6 +242,11 @@ class Settings:
     def index_url(self) -> str:
         """`database_url` with its default filled in."""
         return self.database_url or f"sqlite:///{Path(self.data_dir).resolve()}/index.db"
+
+    @property
+    def keyring_file(self) -> Path:
+        """`encryption.keyring` with its default filled in."""
+        return Path(self.encryption.keyring or Path(self.data_dir) / "keyring.json")
 
     @property
     def bytes_url(self) -> str:

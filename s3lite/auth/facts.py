@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from s3lite.errors import S3Error
-from s3lite.model import Bucket, Identity, ObjectVersion, RequestHead
+from s3lite.model import Bucket, Identity, ObjectVersion, RequestHead, Upload
 from s3lite.times import rfc3339
 from s3lite.wire.requests import parse_tagging_header
 
 _LISTINGS = frozenset(("s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"))
 _AUTH_TYPES = {"header": "REST-HEADER", "query": "REST-QUERY-STRING", "form": "POST"}
+_ENCRYPTION = "x-amz-server-side-encryption"
 _EXISTING_TAG, _REQUEST_TAG = "s3:existingobjecttag/", "s3:requestobjecttag/"
 
 ABSENT = frozenset(
@@ -44,6 +45,7 @@ class About:
     prefix: str | None = None  # of the listing that would show the key
     fields: Mapping[str, str] | None = None  # of a form, in the place of headers
     tags: Sequence[tuple[str, str]] | None = None  # that are asked for, where no header says so
+    upload: Upload | None = None  # the open upload that the request goes on with
 
 
 THE_REQUEST = About()
@@ -78,6 +80,8 @@ class RequestFacts:
         return _one(reader(self)) if reader is not None else None
 
     def _header(self, name: str) -> str:
+        if self.about.upload is not None and name.startswith(_ENCRYPTION):
+            return _encryption_of(self.about.upload).get(name, "")
         source = self.head.headers if self.about.fields is None else self.about.fields
         return source.get(name, "")
 
@@ -114,6 +118,16 @@ class RequestFacts:
         return self.head.headers.get(name) or next(
             (value for key, value in self.params.items() if key.lower() == name), None
         )
+
+
+def _encryption_of(upload: Upload) -> Mapping[str, str]:
+    """The headers that would ask for the encryption which an upload's parts get, whatever they say."""
+    encryption = upload.encryption
+    if encryption is None:
+        return {}
+    if encryption.mode == "SSE-C":
+        return {f"{_ENCRYPTION}-customer-algorithm": "AES256"}
+    return {_ENCRYPTION: encryption.mode, f"{_ENCRYPTION}-aws-kms-key-id": encryption.key_id}
 
 
 def _one(value: str | None) -> Sequence[str] | None:

@@ -24,6 +24,7 @@ from s3lite.model import (
     Bucket,
     Checksum,
     Completion,
+    Encryption,
     ListedObject,
     ListedVersion,
     ObjectHead,
@@ -76,6 +77,18 @@ class ReadTx(Protocol):
 
     def inline_data(self, blob: BlobId) -> bytes | None:
         """The bytes of a blob that is kept in the index; None when it is in the blob store (or empty)."""
+
+    def sealed_checksum(self, blob: BlobId) -> str:
+        """CRC64NVME of an encrypted blob's bytes as they are kept; "" of others."""
+
+    def versions_under(self, master: str, *, after: int = 0, limit: int) -> list[ObjectVersion]:
+        """Versions whose key is sealed under one generation of a key of the keyring, by row."""
+
+    def uploads_under(self, master: str, *, after: int = 0, limit: int) -> list[Upload]:
+        """Open uploads likewise."""
+
+    def count_by_master(self) -> dict[str, int]:
+        """How many versions and open uploads are sealed under each generation of each key."""
 
     def list_objects(
         self, bucket_id: int, *, lower: bytes, upper: bytes | None, limit: int
@@ -189,11 +202,13 @@ class Tx(ReadTx, Protocol):
         stored: Stored | None = None,
         copy_of: ObjectVersion | None = None,
         lock: ObjectLock = UNLOCKED,
+        encryption: Encryption | None = None,
     ) -> ObjectVersion:
         """Add a version and make it the latest of its key.
 
         Its bytes are either new (``stored``: the blob gets its row and one reference) or those of
-        another version (``copy_of``: same blob or segments, references counted up), or none.
+        another version (``copy_of``: same blob or segments, references counted up, and its encryption
+        unless another is given), or none.
         An existing version with the same id is not replaced: remove it first, in the same transaction.
         """
 
@@ -207,6 +222,7 @@ class Tx(ReadTx, Protocol):
         acl: Acl | None = None,
         tags: tuple[tuple[str, str], ...] | None = None,
         lock: ObjectLock | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         """Replace what is given. Whether a lock may be replaced is the caller's to decide."""
 
@@ -228,7 +244,10 @@ class Tx(ReadTx, Protocol):
         callback_var: str = "",
         callback_access_key: str = "",
         lock: ObjectLock = UNLOCKED,
+        encryption: Encryption | None = None,
     ) -> Upload: ...
+
+    def update_upload(self, row: int, *, encryption: Encryption) -> None: ...
 
     def put_part(self, upload_row: int, part: Part, *, stored: Stored | None) -> None:
         """Store a part; one with that number is replaced and its blob released.
@@ -246,10 +265,12 @@ class Tx(ReadTx, Protocol):
         modified_ms: int,
         checksum: Checksum | None,
         lock: ObjectLock = UNLOCKED,
+        encryption: Encryption | None = None,
     ) -> ObjectVersion:
         """Turn the named parts (all present, ascending) into a version that is the latest of its key.
 
-        ``lock`` is the version's, whatever the upload's row says.
+        ``lock`` is the version's, whatever the upload's row says; ``encryption`` stands in the place of the
+        upload's when it is given.
 
         Their references pass to its segments, the other parts are released, the upload is gone. Bytes
         are not touched, and the cost per part is one row.

@@ -18,6 +18,7 @@ from s3lite.model import (
     Bucket,
     Checksum,
     Completion,
+    Encryption,
     Grant,
     ListedObject,
     ListedVersion,
@@ -38,20 +39,22 @@ KEY_COLUMNS = (
 )
 BUCKET_COLUMNS = "id, name, owner_id, created_ms, region, acl, versioning, object_lock, configs"
 LOCK_COLUMNS = "lock_mode, retain_until_ms, legal_hold"
+ENCRYPTION_COLUMNS = "master, encryption"
+_LATER_COLUMNS = f"{LOCK_COLUMNS}, {ENCRYPTION_COLUMNS}"
 VERSION_COLUMNS = (
     "row, bucket_id, key, version_id, size, etag, modified_ms, owner_id, is_delete_marker, is_latest, blob, "
     "part_count, checksum_algorithm, checksum_value, checksum_type, head, tags, storage_class, acl, "
-    + LOCK_COLUMNS
+    + _LATER_COLUMNS
 )
 LISTED_COLUMNS = "key, size, etag, modified_ms, owner_id, storage_class, checksum_algorithm, checksum_type"
 LISTED_VERSION_COLUMNS = "row, key, version_id, is_latest, is_delete_marker, " + LISTED_COLUMNS[5:]
-SEGMENT_COLUMNS = "part_number, size, blob, etag, checksum"
+SEGMENT_COLUMNS = "part_number, size, blob, etag, checksum, sealed_key"
 UPLOAD_COLUMNS = (
     "row, upload_id, bucket_id, key, owner_id, initiator_id, initiated_ms, checksum_algorithm, "
     "checksum_type, callback, callback_var, callback_access_key, head, tags, storage_class, acl, "
-    + LOCK_COLUMNS
+    + _LATER_COLUMNS
 )
-PART_COLUMNS = "part_number, size, etag, modified_ms, blob, checksum"
+PART_COLUMNS = "part_number, size, etag, modified_ms, blob, checksum, sealed_key"
 COMPLETION_COLUMNS = (
     "upload_id, bucket_id, key, fingerprint, etag, version_id, size, completed_ms, checksum_algorithm, "
     "checksum_value, checksum_type, callback, callback_var, callback_access_key, callback_id, "
@@ -95,7 +98,8 @@ def object_version(row: Row) -> ObjectVersion:
         blob,
         part_count,
         decode_checksum(algorithm, value, kind),
-        decode_lock(*row[19:]),
+        decode_lock(*row[19:22]),
+        decode_encryption(*row[22:]),
     )
 
 
@@ -137,7 +141,8 @@ def upload(row: Row) -> Upload:
         callback,
         callback_var,
         callback_access_key,
-        decode_lock(*row[16:]),
+        decode_lock(*row[16:19]),
+        decode_encryption(*row[19:]),
     )
 
 
@@ -218,6 +223,31 @@ def encode_lock(lock: ObjectLock) -> tuple[str, int, str]:
 def decode_lock(mode: str, retain_until_ms: int, legal_hold: str) -> ObjectLock:
     """From `LOCK_COLUMNS`. Most versions have none, which is then one shared value."""
     return ObjectLock(mode, retain_until_ms, legal_hold) if mode or legal_hold else UNLOCKED
+
+
+def encode_encryption(encryption: Encryption | None) -> tuple[str, str]:
+    """As `ENCRYPTION_COLUMNS`; empty for none."""
+    if encryption is None:
+        return "", ""
+    return encryption.master, _compact(
+        [
+            encryption.mode,
+            encryption.sealed_key,
+            encryption.key_id,
+            encryption.context,
+            encryption.bucket_key,
+            encryption.verifier,
+            encryption.is_whole,
+        ]
+    )
+
+
+def decode_encryption(master: str, text: str) -> Encryption | None:
+    """From `ENCRYPTION_COLUMNS`."""
+    if not text:
+        return None
+    (mode, sealed_key, *more), _ = _parse(text)
+    return Encryption(mode, sealed_key, master, *more)
 
 
 def encode_list(values: object) -> str:

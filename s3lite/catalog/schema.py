@@ -197,6 +197,20 @@ UPDATE buckets SET configs = coalesce(
     (SELECT group_concat(name, ' ') FROM bucket_configs WHERE bucket_id = buckets.id), '');
 """
 
+# How objects are encrypted. ``master`` is apart from the rest of ``encryption``, because a rotation looks
+# for the rows under one generation of a key.
+_ENCRYPTION = """
+ALTER TABLE versions ADD COLUMN master TEXT NOT NULL DEFAULT '';
+ALTER TABLE versions ADD COLUMN encryption TEXT NOT NULL DEFAULT '';
+CREATE INDEX versions_by_master ON versions (master, row) WHERE master <> '';
+ALTER TABLE uploads ADD COLUMN master TEXT NOT NULL DEFAULT '';
+ALTER TABLE uploads ADD COLUMN encryption TEXT NOT NULL DEFAULT '';
+CREATE INDEX uploads_by_master ON uploads (master, row) WHERE master <> '';
+ALTER TABLE segments ADD COLUMN sealed_key TEXT NOT NULL DEFAULT '';
+ALTER TABLE parts ADD COLUMN sealed_key TEXT NOT NULL DEFAULT '';
+ALTER TABLE blobs ADD COLUMN sealed_checksum TEXT NOT NULL DEFAULT '';
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -206,5 +220,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_TABLES),
     _statements(_OBJECT_LOCK),
     _statements(_CONFIGS),
+    _statements(_ENCRYPTION),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

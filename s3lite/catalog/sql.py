@@ -61,10 +61,16 @@ SELECT (SELECT count(*) FROM buckets) AS buckets,
        (SELECT count(*) FROM garbage) AS garbage"""
 _COUNTED = ("buckets", "objects", "versions", "bytes", "uploads", "parts", "blobs", "inline", "garbage")
 
-_HOLDERS = """(
-    SELECT 'version ' || row AS holder, blob, size FROM versions WHERE blob IS NOT NULL
-    UNION ALL SELECT 'segment ' || row || '/' || part_number, blob, size FROM segments WHERE blob IS NOT NULL
-    UNION ALL SELECT 'part ' || upload_row || '/' || part_number, blob, size FROM parts WHERE blob IS NOT NULL
+# Bytes as they are kept: encrypted ones have a tag of 16 bytes for each 64 KiB (`crypto.segments`).
+_KEPT = "CASE WHEN {sealed} <> '' THEN size + 16 * ((size + 65535) / 65536) ELSE size END AS size"
+_KEPT_PART = _KEPT.format(sealed="sealed_key")
+_HOLDERS = f"""(
+    SELECT 'version ' || row AS holder, blob, {_KEPT.format(sealed="encryption")}
+    FROM versions WHERE blob IS NOT NULL
+    UNION ALL SELECT 'segment ' || row || '/' || part_number, blob, {_KEPT_PART}
+    FROM segments WHERE blob IS NOT NULL
+    UNION ALL SELECT 'part ' || upload_row || '/' || part_number, blob, {_KEPT_PART}
+    FROM parts WHERE blob IS NOT NULL
 ) AS holders"""
 _FAULTS = tuple(
     statement + " LIMIT ?"
@@ -218,6 +224,33 @@ class SqlRead:
             "SELECT data FROM inline WHERE row = (SELECT inline_row FROM blobs WHERE id = ?)", (blob,)
         )
         return row[0] if row else None
+
+    def sealed_checksum(self, blob: BlobId) -> str:
+        row = self._session.one("SELECT sealed_checksum FROM blobs WHERE id = ?", (blob,))
+        return row[0] if row else ""
+
+    def versions_under(self, master: str, *, after: int = 0, limit: int) -> list[ObjectVersion]:
+        found = self._session.all(
+            _VERSIONS + " WHERE master = ? AND master <> '' AND row > ? ORDER BY row LIMIT ?",
+            (master, after, limit),
+        )
+        return [rows.object_version(row) for row in found]
+
+    def uploads_under(self, master: str, *, after: int = 0, limit: int) -> list[Upload]:
+        found = self._session.all(
+            _UPLOADS + " WHERE master = ? AND master <> '' AND row > ? ORDER BY row LIMIT ?",
+            (master, after, limit),
+        )
+        return [rows.upload(row) for row in found]
+
+    def count_by_master(self) -> dict[str, int]:
+        counted: dict[str, int] = {}
+        for table in ("versions", "uploads"):
+            for master, number in self._session.all(
+                f"SELECT master, count(*) FROM {table} WHERE master <> '' GROUP BY master"
+            ):
+                counted[master] = counted.get(master, 0) + number
+        return counted
 
     def list_objects(
         self, bucket_id: int, *, lower: bytes, upper: bytes | None, limit: int

@@ -24,6 +24,7 @@ from s3lite.model import (
     Bucket,
     Checksum,
     Completion,
+    Encryption,
     ObjectHead,
     ObjectLock,
     ObjectVersion,
@@ -40,8 +41,8 @@ _INSERT_VERSION = f"""
 INSERT INTO versions (
     bucket_id, key, version_id, is_latest, is_delete_marker, size, etag, modified_ms, owner_id, blob,
     part_count, checksum_algorithm, checksum_value, checksum_type, storage_class, head, tags, acl,
-    {rows.LOCK_COLUMNS})
-VALUES (?, ?, ?, TRUE, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING row"""
+    {rows.LOCK_COLUMNS}, {rows.ENCRYPTION_COLUMNS})
+VALUES (?, ?, ?, TRUE, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING row"""
 
 _HOLD_SEGMENTS = """
 UPDATE blobs SET refs = refs + held.n
@@ -94,8 +95,8 @@ class SqlTx(SqlRead):
             kept = self._session.one("INSERT INTO inline (data) VALUES (?) RETURNING row", (stored.data,))
             inline_row = kept and kept[0]
         self._session.run(
-            "INSERT INTO blobs (id, size, refs, inline_row) VALUES (?, ?, 1, ?)",
-            (stored.id, stored.size, inline_row),
+            "INSERT INTO blobs (id, size, refs, inline_row, sealed_checksum) VALUES (?, ?, 1, ?, ?)",
+            (stored.id, stored.kept_size, inline_row, stored.sealed_checksum),
         )
 
     def _hold(self, blob: BlobId | None) -> None:
@@ -216,11 +217,13 @@ class SqlTx(SqlRead):
         stored: Stored | None = None,
         copy_of: ObjectVersion | None = None,
         lock: ObjectLock = UNLOCKED,
+        encryption: Encryption | None = None,
     ) -> ObjectVersion:
         """A repeated version id is a ValueError, a source that is gone a LookupError."""
         blob, part_count = stored.id if stored else None, 0
         if copy_of is not None:
             blob, part_count = copy_of.blob, copy_of.part_count
+            encryption = encryption or copy_of.encryption
             self._check_segments(copy_of)
             self._hold(blob)
         else:
@@ -241,6 +244,7 @@ class SqlTx(SqlRead):
             part_count=part_count,
             checksum=checksum,
             lock=lock,
+            encryption=encryption,
         )
         version = self._enter(version)
         if copy_of is not None and part_count:
@@ -277,6 +281,7 @@ class SqlTx(SqlRead):
                 rows.encode_tags(version.head.tags),
                 rows.encode_acl(version.acl),
                 *rows.encode_lock(version.lock),
+                *rows.encode_encryption(version.encryption),
             ),
         )
         assert row is not None
@@ -301,6 +306,7 @@ class SqlTx(SqlRead):
         acl: Acl | None = None,
         tags: tuple[tuple[str, str], ...] | None = None,
         lock: ObjectLock | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         if acl is not None:
             self._session.run("UPDATE versions SET acl = ? WHERE row = ?", (rows.encode_acl(acl), row))
@@ -310,6 +316,11 @@ class SqlTx(SqlRead):
             self._session.run(
                 "UPDATE versions SET lock_mode = ?, retain_until_ms = ?, legal_hold = ? WHERE row = ?",
                 (*rows.encode_lock(lock), row),
+            )
+        if encryption is not None:
+            self._session.run(
+                "UPDATE versions SET master = ?, encryption = ? WHERE row = ?",
+                (*rows.encode_encryption(encryption), row),
             )
 
     # -- multipart
@@ -331,12 +342,13 @@ class SqlTx(SqlRead):
         callback_var: str = "",
         callback_access_key: str = "",
         lock: ObjectLock = UNLOCKED,
+        encryption: Encryption | None = None,
     ) -> Upload:
         row = self._session.one(
             "INSERT INTO uploads (upload_id, bucket_id, key, owner_id, initiator_id, initiated_ms, "
             "checksum_algorithm, checksum_type, callback, callback_var, callback_access_key, storage_class, "
-            f"head, tags, acl, {rows.LOCK_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            f"head, tags, acl, {rows.LOCK_COLUMNS}, {rows.ENCRYPTION_COLUMNS}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             f"RETURNING {rows.UPLOAD_COLUMNS}",
             (
                 upload_id,
@@ -355,10 +367,17 @@ class SqlTx(SqlRead):
                 rows.encode_tags(head.tags),
                 rows.encode_acl(acl),
                 *rows.encode_lock(lock),
+                *rows.encode_encryption(encryption),
             ),
         )
         assert row is not None
         return rows.upload(row)
+
+    def update_upload(self, row: int, *, encryption: Encryption) -> None:
+        self._session.run(
+            "UPDATE uploads SET master = ?, encryption = ? WHERE row = ?",
+            (*rows.encode_encryption(encryption), row),
+        )
 
     def put_part(self, upload_row: int, part: Part, *, stored: Stored | None) -> None:
         """An upload that is gone is a ValueError, a blob that is gone a LookupError."""
@@ -368,10 +387,10 @@ class SqlTx(SqlRead):
             self._add(stored)
         replaced = self.part(upload_row, part.part_number)
         self._session.run(
-            "INSERT INTO parts (upload_row, part_number, size, etag, modified_ms, blob, checksum) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (upload_row, part_number) DO UPDATE SET "
+            f"INSERT INTO parts (upload_row, {rows.PART_COLUMNS}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (upload_row, part_number) DO UPDATE SET "
             "size = excluded.size, etag = excluded.etag, modified_ms = excluded.modified_ms, "
-            "blob = excluded.blob, checksum = excluded.checksum",
+            "blob = excluded.blob, checksum = excluded.checksum, sealed_key = excluded.sealed_key",
             (
                 upload_row,
                 part.part_number,
@@ -380,6 +399,7 @@ class SqlTx(SqlRead):
                 part.modified_ms,
                 part.blob,
                 part.checksum,
+                part.sealed_key,
             ),
         )
         if replaced is not None:
@@ -395,6 +415,7 @@ class SqlTx(SqlRead):
         modified_ms: int,
         checksum: Checksum | None,
         lock: ObjectLock = UNLOCKED,
+        encryption: Encryption | None = None,
     ) -> ObjectVersion:
         """A named part that is missing is a LookupError."""
         chosen = (upload.row, rows.encode_list(list(part_numbers)))
@@ -418,6 +439,7 @@ class SqlTx(SqlRead):
                 part_count=count,
                 checksum=checksum,
                 lock=lock,
+                encryption=encryption or upload.encryption,
             )
         )
         self._session.run(_PARTS_TO_SEGMENTS, (version.row, *chosen))

@@ -11,6 +11,7 @@ from s3lite.cli.accounts import key, user
 from s3lite.cli.base import CannotRun, shared_options
 from s3lite.cli.callbacks import callback
 from s3lite.cli.form import form
+from s3lite.cli.keyring import keyring
 from s3lite.cli.upkeep import check, sweep
 from s3lite.settings import SettingsError
 
@@ -36,7 +37,7 @@ class _Root(click.Group):
 @click.version_option(__version__, prog_name="s3lite", message="%(prog)s %(version)s")
 @shared_options
 def cli() -> None:
-    """Operate an s3lite installation: users and keys, the check of its bytes, and callbacks.
+    """Operate an s3lite installation: users and keys, encryption, the check of its bytes, and callbacks.
 
     Commands work on the data directory itself and may run while the server does. They read the same
     settings as the server: conf/s3lite.toml or --config, then the environment (S3LITE_DATA_DIR …).
@@ -52,5 +53,5 @@ def cli() -> None:
     """
 
 
-for command in (user, key, check, sweep, callback, form):
+for command in (user, key, keyring, check, sweep, callback, form):
     cli.add_command(command)

@@ -26,6 +26,7 @@ _ADVICE = {
     "size": "Damaged bytes come back from a backup only; upload these objects again, or delete them.",
     "unreadable": "The disk could not read these bytes: look at the system's log before anything else.",
     "orphan": "Orphans are harmless. `s3lite check --repair` or the next sweep removes them.",
+    "key": "Put back the keyring that has the key. Without it these objects cannot be read.",
     "content": "Damaged bytes come back from a backup only; upload these objects again, or delete them.",
     "checksum": "Damaged bytes come back from a backup only; upload these objects again, or delete them.",
 }
@@ -42,7 +43,8 @@ def check(deep: bool, repair: bool) -> None:
 
     Every blob must have its file of the right size, every file must be known to the index or young,
     references must add up, and the database must be sound. --deep reads all bytes. The server may
-    be running; uploads in flight and bytes that wait for removal are no faults.
+    be running; uploads in flight and bytes that wait for removal are no faults. Of objects under
+    customers' keys (SSE-C) --deep compares the encrypted bytes.
 
     \b
     s3lite check
@@ -104,7 +106,7 @@ def sweep() -> None:
 def _store(storage: Storage) -> Store:
     from s3lite.core.store import Store
 
-    return Store(storage.catalog, storage.blobs, Clock(), Ids(), app().settings)
+    return Store(storage.catalog, storage.blobs, Clock(), Ids(), app().settings, storage.keyring)
 
 
 def _line(fault: Fault) -> str:
@@ -116,6 +118,8 @@ def _summary(checked: Checked, *, deep: bool) -> str:
     seen = f"{_count(checked.blobs, 'blob')} ({checked.inline} in the index), {_count(checked.files, 'file')}"
     if deep:
         seen += f", {_count(checked.versions, 'version')} with {_count(checked.content_bytes, 'byte')} read"
+        if checked.without_key:
+            seen += f" ({checked.without_key} under customers' keys, whose encrypted bytes were compared)"
     found = _count(checked.faults, "fault") if checked.faults else "clean"
     return f"{seen}: {found}" + (f", {checked.repaired} repaired" if checked.repaired else "")
 

@@ -22,9 +22,14 @@ from itertools import chain
 from tempfile import TemporaryFile
 from typing import TextIO
 
+from s3lite.core import read, sealing
 from s3lite.core.store import Store
+from s3lite.crypto.keyring import KeyringError
+from s3lite.crypto.segments import sealed_size
+from s3lite.errors import S3Error
 from s3lite.model import NULL_VERSION, BlobId, ObjectVersion, Segment
 from s3lite.wire import checksums
+from s3lite.wire.encryption import CUSTOMER
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (index, files, content), how much of it is done, and how much there is about."""
@@ -43,7 +48,8 @@ class Fault:
 
     ``kind``: index (the engine's own check), reference (contradiction inside the index), missing,
     size, unreadable (bytes), orphan (a file that the index does not know), content (bytes do not
-    match the ETag), checksum (… the stored checksum). ``subject`` is a blob, or ``bucket/key``.
+    match the ETag, or cannot be decrypted), checksum (… the stored checksum), key (the keyring lacks the
+    key of an encrypted object). ``subject`` is a blob, or ``bucket/key``.
     """
 
     kind: str
@@ -62,6 +68,7 @@ class Checked:
     file_bytes: int = 0
     versions: int = 0
     content_bytes: int = 0
+    without_key: int = 0  # versions under customers' keys, compared with the checksum of their sealed bytes
     faults: int = 0
     repaired: int = 0
 
@@ -219,15 +226,28 @@ class Check:
     def _verify(self, version: ObjectVersion, total: int) -> Iterator[Fault]:
         """Each part against its ETag and checksum, then what a multipart object's own are made of."""
         name, parts = self._name(version), self._parts(version)
+        if version.encryption is not None and version.encryption.mode == CUSTOMER:
+            self.checked.without_key += 1
+            yield from self._verify_sealed(version, parts)
+            return
+        if version.encryption is not None:
+            try:
+                self.store.keyring.secret(version.encryption.master)
+            except KeyringError as error:
+                yield Fault("key", name, f"it cannot be decrypted: {error}")
+                return
         algorithm = version.checksum.algorithm if version.checksum else ""
         for part in parts:
             if part.blob in self._damaged:
                 continue
             which = f"part {part.part_number}: " if version.part_count else ""
             try:
-                digests = self._digests(part, algorithm if part.checksum else "", total)
+                digests = self._digests(version, part, algorithm if part.checksum else "", total)
             except FileNotFoundError:
                 yield Fault("missing", name, f"{which}its bytes are gone")
+                continue
+            except S3Error as error:
+                yield Fault("content", name, f"{which}it cannot be decrypted: {error.message}")
                 continue
             except OSError as error:
                 yield Fault("unreadable", name, f"{which}{error}")
@@ -242,23 +262,52 @@ class Check:
         if version.part_count:
             yield from _verify_composition(name, version, parts)
 
-    def _digests(self, part: Segment, algorithm: str, total: int) -> checksums.Digests:
-        """Read a part. Raises FileNotFoundError, OSError."""
+    def _verify_sealed(self, version: ObjectVersion, parts: list[Segment]) -> Iterator[Fault]:
+        """Without a customer's key: the bytes as they are kept against the checksum of these."""
+        for part in parts:
+            if part.blob is None or part.blob in self._damaged:
+                continue
+            with self.store.catalog.read() as tx:
+                expected = tx.sealed_checksum(part.blob)
+            found = checksums.new("CRC64NVME")
+            try:
+                for piece in self._read(part.blob, sealed_size(part.size)):
+                    found.update(piece)
+                    self.checked.content_bytes += len(piece)
+            except OSError as error:
+                kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+                yield Fault(kind, self._name(version), str(error))
+                continue
+            if found.value() != expected:
+                yield Fault("content", self._name(version), "its encrypted bytes do not match their checksum")
+
+    def _digests(
+        self, version: ObjectVersion, part: Segment, algorithm: str, total: int
+    ) -> checksums.Digests:
+        """Read a part. Raises FileNotFoundError, OSError, and S3Error for what cannot be decrypted."""
         digests = checksums.Digests({algorithm} if algorithm else set(), sha256=False)
-        for piece in self._read(part):
+        for piece in self._plain(version, part):
             digests.update(piece)
             self.checked.content_bytes += len(piece)
             self._advance("content", self.checked.content_bytes, total)
         return digests
 
-    def _read(self, part: Segment) -> Iterator[bytes]:
+    def _plain(self, version: ObjectVersion, part: Segment) -> Iterator[bytes]:
+        if version.encryption is None:
+            return self._read(part.blob, part.size) if part.blob is not None else iter(())
+        key = sealing.key_of_version(self.store, version, None)
         if part.blob is None:
             return iter(())
+        if version.part_count:
+            key = sealing.key_of_part(key, part)
+        return read.open_blob(self.store, key, part.blob, part.size, 0, part.size)
+
+    def _read(self, blob: BlobId, size: int) -> Iterator[bytes]:
         with self.store.catalog.read() as tx:
-            data = tx.inline_data(part.blob)
+            data = tx.inline_data(blob)
         if data is not None:
             return iter((data,))
-        return self.store.blobs.read(part.blob, offset=0, length=part.size)
+        return self.store.blobs.read(blob, offset=0, length=size)
 
     # ------------------------------------------------------------ versions
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from s3lite.catalog.base import Tx
-from s3lite.core import lock
+from s3lite.core import lock, sealing
 from s3lite.core.store import Store
 from s3lite.core.write import commit, discard, live_bucket, make_room
 from s3lite.errors import Code, S3Error
 from s3lite.model import Bucket, Checksum, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.wire import checksums
 from s3lite.wire.conditions import WriteConditions
+from s3lite.wire.encryption import CustomerKey
 from s3lite.wire.requests import CompletedPart
 
 
@@ -98,6 +99,7 @@ def complete(
     expected_type: str,
     object_size: int | None,
     callback: KeptCallback | None,
+    customer: CustomerKey | None = None,
 ) -> Completed:
     """Make the object out of the named parts, all in one transaction; durable on return.
 
@@ -128,6 +130,7 @@ def complete(
             modified_ms=modified_ms,
             checksum=checksum,
             lock=lock.at_publication(tx, live, upload.lock, modified_ms),
+            encryption=sealing.completed(store, upload, size=size, part_count=len(chosen), customer=customer),
         )
         completion = _completion(upload_id, version, named, callback)
         tx.put_completion(completion)

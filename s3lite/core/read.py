@@ -11,14 +11,20 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import BinaryIO
 
+from s3lite.core import sealing
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error
 from s3lite.model import BlobId, ObjectVersion, Segment
+from s3lite.wire.encryption import CustomerKey
 
 
 def open_file(store: Store, version: ObjectVersion) -> BinaryIO | None:
-    """The one file that holds all of ``version``, for sendfile; None when there is no such file."""
-    if version.blob is None or version.size <= store.settings.storage.inline_bytes:
+    """The one file that holds all of ``version`` as it is, for sendfile; None when there is no such file."""
+    if (
+        version.blob is None
+        or version.encryption is not None
+        or version.size <= store.settings.storage.inline_bytes
+    ):
         return None
     try:
         return store.blobs.open(version.blob)
@@ -27,16 +33,33 @@ def open_file(store: Store, version: ObjectVersion) -> BinaryIO | None:
         return None
 
 
-def read(store: Store, version: ObjectVersion, *, offset: int, length: int) -> Iterator[bytes]:
-    """Yield exactly ``length`` bytes of ``version`` from ``offset``. Raises InternalError when bytes are missing."""
+def read(
+    store: Store,
+    version: ObjectVersion,
+    *,
+    offset: int,
+    length: int,
+    customer: CustomerKey | None = None,
+) -> Iterator[bytes]:
+    """Yield exactly ``length`` bytes of ``version`` from ``offset``.
+
+    Raises InternalError when bytes are missing. Of an encrypted version the first piece has been opened on
+    return: raises what `sealing.key_of_version` does, and InternalError for damage, also while it is read.
+    """
+    if version.encryption is not None:
+        return _read_sealed(store, version, offset, length, customer)
     if version.part_count == 0:
         return _read_blob(store, version.blob, offset, length)
     return _read_segments(store, version, offset, length)
 
 
 def small_bytes(store: Store, version: ObjectVersion) -> bytes | None:
-    """All bytes of a version kept in the index, in one piece; None when they are elsewhere."""
-    if version.part_count or version.size > store.settings.storage.inline_bytes:
+    """All bytes of a version kept in the index as they are, in one piece; None when they are elsewhere."""
+    if (
+        version.part_count
+        or version.encryption is not None
+        or version.size > store.settings.storage.inline_bytes
+    ):
         return None
     if version.blob is None:
         return b""
@@ -67,7 +90,39 @@ def _read_blob(store: Store, blob: BlobId | None, offset: int, length: int) -> I
 
 
 def _read_segments(store: Store, version: ObjectVersion, offset: int, length: int) -> Iterator[bytes]:
-    parts = segments(store, version)
+    for part, skip, take in _touched(segments(store, version), offset, length):
+        yield from _read_blob(store, part.blob, skip, take)
+
+
+def _read_sealed(
+    store: Store, version: ObjectVersion, offset: int, length: int, customer: CustomerKey | None
+) -> Iterator[bytes]:
+    key = sealing.key_of_version(store, version, customer)
+    if length == 0:
+        return iter(())
+    if version.part_count == 0:
+        return open_blob(store, key, version.blob, version.size, offset, length)
+    return sealing.primed(_open_parts(store, key, segments(store, version), offset, length))
+
+
+def open_blob(
+    store: Store, key: bytes, blob: BlobId | None, size: int, offset: int, length: int
+) -> Iterator[bytes]:
+    """A range of an encrypted blob whose plaintext has ``size`` bytes; its first piece opened on return."""
+
+    def read_blob(start: int, count: int) -> Iterator[bytes]:
+        return _read_blob(store, blob, start, count)
+
+    return sealing.opened(key, size=size, offset=offset, length=length, read=read_blob)
+
+
+def _open_parts(store: Store, key: bytes, parts: list[Segment], offset: int, length: int) -> Iterator[bytes]:
+    for part, skip, take in _touched(parts, offset, length):
+        yield from open_blob(store, sealing.key_of_part(key, part), part.blob, part.size, skip, take)
+
+
+def _touched(parts: list[Segment], offset: int, length: int) -> Iterator[tuple[Segment, int, int]]:
+    """The parts that hold a range, with offset and length in each."""
     ends = list(accumulate(part.size for part in parts))
     index = bisect.bisect_right(ends, offset)
     position = ends[index - 1] if index else 0
@@ -75,7 +130,8 @@ def _read_segments(store: Store, version: ObjectVersion, offset: int, length: in
         part = parts[index]
         skip = offset - position
         take = min(part.size - skip, length)
-        yield from _read_blob(store, part.blob, skip, take)
+        if take:
+            yield part, skip, take
         position += part.size
         offset += take
         length -= take

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from s3lite.blobs.base import BlobStore
 from s3lite.catalog.base import Catalog
+from s3lite.crypto.keyring import Keyring
 from s3lite.ids import Ids
 from s3lite.settings import Settings
 from s3lite.times import Clock
@@ -20,3 +21,4 @@ class Store:
     clock: Clock
     ids: Ids
     settings: Settings
+    keyring: Keyring

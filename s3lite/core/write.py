@@ -19,6 +19,7 @@ from typing import TypeVar
 from s3lite.catalog.base import Tx
 from s3lite.core import lock
 from s3lite.core.store import Store
+from s3lite.crypto.segments import Sealer, sealed_size
 from s3lite.errors import Code, S3Error
 from s3lite.model import (
     NULL_VERSION,
@@ -27,13 +28,14 @@ from s3lite.model import (
     BlobId,
     Bucket,
     Checksum,
+    Encryption,
     ObjectHead,
     ObjectLock,
     ObjectVersion,
     Stored,
 )
 from s3lite.wire.body import Source
-from s3lite.wire.checksums import Digests
+from s3lite.wire.checksums import Digests, new
 from s3lite.wire.conditions import WriteConditions
 
 T = TypeVar("T")
@@ -64,8 +66,9 @@ def receive(
     size: int | None,
     digests: Digests,
     verify: Callable[[int], None],
+    key: bytes | None = None,
 ) -> Stored:
-    """Take all of ``source`` to durable storage and return where it is.
+    """Take all of ``source`` to durable storage and return where it is; sealed with ``key``, if there is one.
 
     ``verify(received_bytes)`` is called when everything has arrived and before anything is committed;
     what it raises leaves nothing behind. Objects up to ``storage.inline_bytes`` come back as `Stored.data`, to be kept in the index.
@@ -81,21 +84,63 @@ def receive(
     if len(head) <= inline:
         digests.update(head)
         verify(len(head))
-        return Stored(BlobId(store.ids.blob()) if head else None, len(head), head or None)
+        return _inline(store, head, key)
+    seal = _Sealing(key) if key is not None else None
     try:
-        with store.blobs.create(size=size) as writer:
+        with store.blobs.create(size=sealed_size(size) if seal and size is not None else size) as writer:
             received = 0
             with _Hasher(digests, pipelined=size is None or size >= _PIPELINE_FROM) as hasher:
                 piece = head
                 while piece:
                     hasher.update(piece)
-                    writer.write(piece)
+                    writer.write(seal.update(piece) if seal else piece)
                     received += len(piece)
                     piece = source.read(buffer)
             verify(received)
-            return Stored(writer.commit(), received)
+            if seal is None:
+                return Stored(writer.commit(), received)
+            writer.write(seal.finish())
+            return Stored(writer.commit(), received, None, seal.size, seal.checksum())
     except OSError as error:
         raise storage_error(error) from error
+
+
+def _inline(store: Store, data: bytes, key: bytes | None) -> Stored:
+    """Bytes to be kept in the index."""
+    if not data:
+        return Stored(None, 0)
+    blob = BlobId(store.ids.blob())
+    if key is None:
+        return Stored(blob, len(data), data)
+    seal = _Sealing(key)
+    sealed = seal.update(data) + seal.finish()
+    return Stored(blob, len(data), sealed, seal.size, seal.checksum())
+
+
+class _Sealing:
+    """Encrypts bytes on their way to the writer, and sums up what they become."""
+
+    def __init__(self, key: bytes) -> None:
+        self._sealer = Sealer(key)
+        self._checksum = new("CRC64NVME")
+        self.size = 0
+
+    def update(self, piece: bytes) -> bytes:
+        """What ``piece`` completes."""
+        return self._counted(self._sealer.update(piece))
+
+    def finish(self) -> bytes:
+        """The rest."""
+        return self._counted(self._sealer.finish())
+
+    def _counted(self, sealed: bytes) -> bytes:
+        self.size += len(sealed)
+        self._checksum.update(sealed)
+        return sealed
+
+    def checksum(self) -> str:
+        """Of all that was given out."""
+        return self._checksum.value()
 
 
 def discard(store: Store, stored: Stored | None) -> None:
@@ -178,6 +223,7 @@ class NewVersion:
     stored: Stored | None = None
     copy_of: ObjectVersion | None = None
     lock: ObjectLock = UNLOCKED
+    encryption: Encryption | None = None
 
 
 def publish(store: Store, bucket: Bucket, new: NewVersion, conditions: WriteConditions) -> ObjectVersion:
@@ -208,6 +254,7 @@ def publish(store: Store, bucket: Bucket, new: NewVersion, conditions: WriteCond
             checksum=new.checksum,
             stored=new.stored,
             copy_of=new.copy_of,
+            encryption=new.encryption,
             lock=lock.at_publication(tx, live, new.lock, modified_ms),
         )
 

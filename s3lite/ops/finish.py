@@ -18,7 +18,7 @@ from s3lite.context import Context
 from s3lite.core import read
 from s3lite.errors import Code, S3Error
 from s3lite.model import NULL_VERSION, AccessKey, ObjectVersion
-from s3lite.ops import upload_headers
+from s3lite.ops import encryption, upload_headers
 from s3lite.responses import Headers, Response
 from s3lite.times import rfc3339
 from s3lite.wire import checksums
@@ -55,7 +55,7 @@ def prepare(ctx: Context, raw: RawCallback | None, *, requester: AccessKey | Non
 
 
 def version_headers(version: ObjectVersion) -> Headers:
-    """ETag, version id and checksum of what an upload made.
+    """ETag, version id, checksum and encryption of what an upload made.
 
     The null version of a suspended bucket is not named, as Ceph's conformance tests have it.
     """
@@ -65,7 +65,7 @@ def version_headers(version: ObjectVersion) -> Headers:
     if version.checksum is not None:
         headers.append((checksums.header_name(version.checksum.algorithm), version.checksum.value))
         headers.append(("x-amz-checksum-type", version.checksum.type))
-    return headers
+    return headers + encryption.headers_of(version.encryption, context=True)
 
 
 def finish(
@@ -139,9 +139,10 @@ def _event(
     callback_id: str,
 ) -> Event:
     probed = None
-    if callback.spec.template.needs_image:
+    if callback.spec.template.needs_image and encryption.is_readable(ctx, version):
         length = min(version.size, _IMAGE_BYTES)
-        probed = image.probe(b"".join(read.read(ctx.store, version, offset=0, length=length)))
+        pieces = read.read(ctx.store, version, offset=0, length=length, customer=ctx.customer_key)
+        probed = image.probe(b"".join(pieces))
     return Event(
         bucket=ctx.bucket.name,
         key=version.key,

@@ -6,15 +6,17 @@ from s3lite.callback import spec as callback_spec
 from s3lite.callback.send import Outcome
 from s3lite.callback.spec import RawCallback
 from s3lite.context import Context
-from s3lite.core import listing, multipart, read, write
+from s3lite.core import listing, multipart, sealing, write
+from s3lite.core.sealing import PartEnvelope
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.names import check_key
-from s3lite.ops import finish, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import encryption, finish, lifecycle, object_read, object_write, upload_headers
 from s3lite.ops.listing import encoding_type, owners_of
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, ranges, results
-from s3lite.wire.checksums import ChecksumRequest, Digests
+from s3lite.wire.checksums import ChecksumRequest
+from s3lite.wire.encryption import CustomerKey
 from s3lite.wire.requests import parse_complete
 
 
@@ -22,7 +24,8 @@ def create_multipart_upload(ctx: Context) -> Response:
     """CreateMultipartUpload: open an upload; a callback given here is used by its Complete.
 
     Source: API Reference, CreateMultipartUpload. Checked against AWS: never.
-    Errors: KeyTooLongError, MetadataTooLarge, InvalidRequest (checksum type), and the callback's.
+    Errors: KeyTooLongError, MetadataTooLarge, InvalidRequest (checksum type), KMS.NotFoundException, and the
+    callback's.
     """
     check_key(ctx.key)
     upload_headers.refuse_not_offered(ctx.headers)
@@ -42,6 +45,8 @@ def create_multipart_upload(ctx: Context) -> Response:
     head = upload_headers.object_head(ctx, ctx.headers)
     owner_id, acl = upload_headers.owner_and_acl(ctx, ctx.headers)
     lock = upload_headers.object_lock(ctx, ctx.headers)
+    envelope = sealing.prepare(ctx.store, encryption.wanted(ctx, ctx.headers))
+    sealed = envelope.for_upload() if envelope else None
     upload_id = ctx.store.ids.upload()
     now_ms = ctx.store.clock.time_ms()
     upload = write.commit(
@@ -61,9 +66,10 @@ def create_multipart_upload(ctx: Context) -> Response:
             callback_var=raw.callback_var if raw else "",
             callback_access_key=ctx.caller.key.access_key if raw and ctx.caller.key else "",
             lock=lock,
+            encryption=sealed,
         ),
     )
-    headers = lifecycle.abort_headers(ctx, upload)
+    headers = lifecycle.abort_headers(ctx, upload) + encryption.headers_of(sealed, context=True)
     if algorithm:
         headers += [("x-amz-checksum-algorithm", algorithm), ("x-amz-checksum-type", checksum_type)]
     document = results.initiate_multipart_upload(bucket=ctx.bucket.name, key=ctx.key, upload_id=upload_id)
@@ -75,26 +81,37 @@ def upload_part(ctx: Context) -> Response:
 
     Source: API Reference, UploadPart. Checked against AWS: never.
     Errors: NoSuchUpload, InvalidArgument (number outside 1..10000), EntityTooLarge, BadDigest,
-    InvalidRequest (a checksum of another algorithm than the upload's).
+    InvalidRequest (a checksum of another algorithm than the upload's; SSE-C without its key, or with another).
     """
-    upload_headers.refuse_not_offered(ctx.headers)
     number = _part_number(ctx)
     upload = _open_upload(ctx)
     request = _part_checksum_request(upload, checksums.parse_checksum_headers(ctx.headers))
+    customer = encryption.check_part(ctx, upload.encryption)
+    envelope = sealing.prepare_part(ctx.store, upload, customer)
     source = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
-    stored, digests = object_write.take(ctx, source, size=ctx.payload_length(), request=request)
+    stored, digests = object_write.take(
+        ctx, source, size=ctx.payload_length(), request=request, key=envelope.key if envelope else None
+    )
     algorithm = upload.checksum_algorithm or request.trailer or request.algorithm
     value = digests.value(algorithm) if algorithm else ""
-    part = _part(ctx, number, stored, digests.etag, value if upload.checksum_algorithm else "")
+    kept = value if upload.checksum_algorithm else ""
+    part = _part(ctx, number, stored, digests.etag, kept, envelope)
     multipart.put_part(ctx.store, ctx.bucket, upload, part, stored)
-    headers: Headers = [("ETag", f'"{part.etag}"')]
+    headers: Headers = [("ETag", f'"{part.etag}"'), *_encryption_headers(upload, customer)]
     if value:
         headers.append((checksums.header_name(algorithm), value))
     return empty(200, headers)
 
 
-def _part(ctx: Context, number: int, stored: Stored, etag: str, checksum: str) -> Part:
-    return Part(number, stored.size, etag, ctx.store.clock.time_ms(), stored.id, checksum)
+def _encryption_headers(upload: Upload, customer: CustomerKey | None) -> Headers:
+    return encryption.headers_of(upload.encryption, customer.md5 if customer else "")
+
+
+def _part(
+    ctx: Context, number: int, stored: Stored, etag: str, checksum: str, envelope: PartEnvelope | None
+) -> Part:
+    sealed_key = envelope.sealed(number, stored.size, stored.id) if envelope else ""
+    return Part(number, stored.size, etag, ctx.store.clock.time_ms(), stored.id, checksum, sealed_key)
 
 
 def _part_number(ctx: Context) -> int:
@@ -125,25 +142,37 @@ def upload_part_copy(ctx: Context) -> Response:
 
     Source: API Reference, UploadPartCopy. Checked against AWS: never.
     Errors: NoSuchUpload, NoSuchKey, InvalidArgument and InvalidRange (x-amz-copy-source-range),
-    PreconditionFailed, EntityTooLarge.
+    PreconditionFailed, EntityTooLarge, InvalidRequest (SSE-C without its key, or with another).
     """
     number = _part_number(ctx)
     upload = _open_upload(ctx)
     source_bucket, source = object_write.copy_source(ctx)
     conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
+    customer = encryption.check_part(ctx, upload.encryption)
+    source_key = encryption.copy_source_key(ctx, source)
     wanted = ctx.headers.get("x-amz-copy-source-range")
     offset, length = ranges.parse_copy_range(wanted, source.size) if wanted else (0, source.size)
     limit = ctx.settings.limits.put_bytes
     if length > limit:
         raise S3Error(Code.EntityTooLarge, ProposedSize=str(length), MaxSizeAllowed=str(limit))
     algorithm = upload.checksum_algorithm
-    if source.part_count == 0 and length == source.size and _has_checksum(source, algorithm):
-        value = source.checksum.value if algorithm and source.checksum else ""
-        part = Part(number, length, source.etag, ctx.store.clock.time_ms(), source.blob, value)
-        multipart.put_part(ctx.store, ctx.bucket, upload, part, None, copied=True)
+    if length == source.size and _is_a_part(source, upload):
+        part = _share_blob(ctx, upload, number, source)
     else:
-        part = _copy_bytes(ctx, upload, number, source, offset, length)
-    headers: Headers = []
+        envelope = sealing.prepare_part(ctx.store, upload, customer)
+        stored, digests = object_write.copy_bytes(
+            ctx,
+            source,
+            source_key,
+            offset,
+            length,
+            algorithm=algorithm,
+            key=envelope.key if envelope else None,
+        )
+        value = digests.value(algorithm) if algorithm else ""
+        part = _part(ctx, number, stored, digests.etag, value, envelope)
+        multipart.put_part(ctx.store, ctx.bucket, upload, part, stored)
+    headers = _encryption_headers(upload, customer)
     if source_bucket.versioning:
         headers.append(("x-amz-copy-source-version-id", source.version_id))
     document = results.copy_part_result(
@@ -152,43 +181,33 @@ def upload_part_copy(ctx: Context) -> Response:
     return xml(document, headers=headers)
 
 
-def _has_checksum(source: ObjectVersion, algorithm: str) -> bool:
-    """Whether the source's stored checksum serves a part of an upload with ``algorithm``."""
-    if "-" in source.etag:
+def _share_blob(ctx: Context, upload: Upload, number: int, source: ObjectVersion) -> Part:
+    """A part that is the one blob of another object."""
+    value = source.checksum.value if upload.checksum_algorithm and source.checksum else ""
+    sealed_key = ""
+    if source.encryption is not None:
+        key = sealing.key_of_version(ctx.store, source, None)
+        envelope = sealing.prepare_part(ctx.store, upload, None, key=key)
+        assert envelope is not None
+        sealed_key = envelope.sealed(number, source.size, source.blob)
+    now_ms = ctx.store.clock.time_ms()
+    part = Part(number, source.size, source.etag, now_ms, source.blob, value, sealed_key)
+    multipart.put_part(ctx.store, ctx.bucket, upload, part, None, copied=True)
+    return part
+
+
+def _is_a_part(source: ObjectVersion, upload: Upload) -> bool:
+    """Whether the source is one blob, and its checksum and its encryption serve a part of the upload."""
+    algorithm = upload.checksum_algorithm
+    if source.part_count or "-" in source.etag:
+        return False
+    if not sealing.shares_bytes(source.encryption, upload.encryption):
         return False
     return not algorithm or (
         source.checksum is not None
         and source.checksum.algorithm == algorithm
         and source.checksum.type == "FULL_OBJECT"
     )
-
-
-def _copy_bytes(
-    ctx: Context, upload: Upload, number: int, source: ObjectVersion, offset: int, length: int
-) -> Part:
-    """Copy a range through this process, hashing it: its MD5 is not known."""
-    pieces = read.read(ctx.store, source, offset=offset, length=length)
-    digests = Digests({upload.checksum_algorithm} if upload.checksum_algorithm else set(), sha256=False)
-    stored = write.receive(
-        ctx.store, _PieceSource(pieces), size=length, digests=digests, verify=lambda received: None
-    )
-    value = digests.value(upload.checksum_algorithm) if upload.checksum_algorithm else ""
-    part = _part(ctx, number, stored, digests.etag, value)
-    multipart.put_part(ctx.store, ctx.bucket, upload, part, stored)
-    return part
-
-
-class _PieceSource:
-    """A `Source` out of an iterator of pieces."""
-
-    def __init__(self, pieces: object) -> None:
-        self._pieces = iter(pieces)  # type: ignore[call-overload]  # any iterable of bytes
-        self._rest = b""
-
-    def read(self, size: int) -> bytes:
-        piece: bytes = self._rest or next(self._pieces, b"")
-        self._rest = piece[size:]
-        return piece[:size]
 
 
 # ---------------------------------------------------------------- the end of an upload
@@ -199,13 +218,15 @@ def complete_multipart_upload(ctx: Context) -> Response:
 
     Source: API Reference, CompleteMultipartUpload. Checked against AWS: never.
     Errors: NoSuchUpload, InvalidPart, InvalidPartOrder, EntityTooSmall, BadDigest, PreconditionFailed,
-    MalformedXML, and the callback's. A repeat within 24 hours gets the first answer again.
+    MalformedXML, InvalidRequest (SSE-C with another key, or without one where the upload has a checksum
+    algorithm), and the callback's. A repeat within 24 hours gets the first answer again.
     """
     upload_id = ctx.params["uploadId"]
     callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller))
     if callback is None:
         callback = _kept_callback(ctx, upload_id)
     when = conditions.parse_write_conditions(ctx.headers)
+    customer = ctx.customer_key = encryption.customer_key(ctx, ctx.headers)
     parts = parse_complete(ctx.document(has_checksum=False), max_parts=ctx.settings.limits.parts)
     done = multipart.complete(
         ctx.store,
@@ -218,6 +239,7 @@ def complete_multipart_upload(ctx: Context) -> Response:
         expected_type=ctx.headers.get("x-amz-checksum-type", "").upper(),
         object_size=_object_size(ctx),
         callback=_record(ctx, callback),
+        customer=customer,
     )
     document = results.complete_multipart_upload(
         bucket=ctx.bucket.name,
@@ -231,6 +253,7 @@ def complete_multipart_upload(ctx: Context) -> Response:
         headers.append(("x-amz-version-id", done.completion.version_id))
     if done.version is not None:
         headers += lifecycle.expiration_headers(ctx, done.version)
+        headers += encryption.read_headers(ctx, done.version)
     return _report(ctx, done, callback, xml(document, headers=headers))
 
 

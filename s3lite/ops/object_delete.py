@@ -76,7 +76,7 @@ def _may_delete(ctx: Context, item: DeleteItem) -> bool:
 
 
 def _failure(item: DeleteItem, error: S3Error) -> results.DeleteFailure:
-    return results.DeleteFailure(item.key, item.version_id or "", error.code.name, error.message)
+    return results.DeleteFailure(item.key, item.version_id or "", error.code.wire_name, error.message)
 
 
 def _delete_one(

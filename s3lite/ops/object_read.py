@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from typing import NamedTuple
 from urllib.parse import quote
 
 from s3lite.auth.actions import versioned
@@ -12,7 +13,7 @@ from s3lite.context import Context
 from s3lite.core import read
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import UNLOCKED, Checksum, ObjectVersion, Segment
-from s3lite.ops import lifecycle, upload_headers
+from s3lite.ops import encryption, lifecycle, upload_headers
 from s3lite.responses import Headers, Response, stream, xml
 from s3lite.times import http_date, iso8601
 from s3lite.wire import checksums, conditions, object_lock, ranges, results
@@ -33,7 +34,8 @@ def get_object(ctx: Context) -> Response:
     """GetObject: the bytes of an object, a range or a part of them.
 
     Source: API Reference, GetObject; RFC 9110, 14. Checked against AWS: never.
-    Errors: NoSuchKey, NoSuchVersion, InvalidRange, InvalidPart (partNumber), PreconditionFailed, NotModified.
+    Errors: NoSuchKey, NoSuchVersion, InvalidRange, InvalidPart (partNumber), PreconditionFailed, NotModified;
+    InvalidRequest (an object of SSE-C without its key, or with another), KMS.NotFoundException.
     Differs: of several ranges in one request none is honoured, as S3 does: the whole object is sent.
     """
     return _get(ctx, head_only=False)
@@ -50,13 +52,16 @@ def head_object(ctx: Context) -> Response:
 
 def _get(ctx: Context, *, head_only: bool) -> Response:
     version = found(ctx)
+    part = _part(ctx, version) if "partNumber" in ctx.params else None
+    encryption.check_read(ctx, version)
     overrides = _overrides(ctx)
     conditions.read_decision(ctx.headers, etag=version.etag, modified_ms=version.modified_ms)
     headers = object_headers(ctx, version, overrides)
     offset, length, status = 0, version.size, 200
     whole = True
-    if "partNumber" in ctx.params:
-        offset, length, whole = _part(ctx, version, headers)
+    if part is not None:
+        offset, length, whole = part.offset, part.length, version.part_count == 0
+        headers += _part_headers(ctx, version, part)
         status = 206
     else:
         wanted = ctx.headers.get("range")
@@ -135,6 +140,8 @@ def object_headers(ctx: Context, version: ObjectVersion, overrides: dict[str, st
         headers.append(("x-amz-website-redirect-location", head.website_redirect))
     if ctx.bucket.versioning:
         headers.append(("x-amz-version-id", version.version_id))
+    if version.encryption is not None:
+        headers += encryption.read_headers(ctx, version)
     if version.lock != UNLOCKED:
         headers += _lock_headers(ctx, version)
     return headers + lifecycle.expiration_headers(ctx, version)
@@ -185,25 +192,40 @@ def checksum_headers(checksum: Checksum) -> Headers:
     ]
 
 
-def _part(ctx: Context, version: ObjectVersion, headers: Headers) -> tuple[int, int, bool]:
-    """Offset and length of part ``partNumber``, and whether that is everything. Adds the part's own headers."""
+class _Part(NamedTuple):
+    """Where a part lies in its object, and its checksum."""
+
+    offset: int
+    length: int
+    checksum: str = ""
+
+
+def _part(ctx: Context, version: ObjectVersion) -> _Part:
+    """The part ``partNumber``. Raises InvalidPart, InvalidArgument, InvalidRequest (with a Range)."""
     if ctx.headers.get("range"):
         raise S3Error(Code.InvalidRequest, "Cannot specify both Range header and partNumber query parameter")
     number = upload_headers.integer_param(ctx, "partNumber", low=1, high=10_000)
     if version.part_count == 0:
         if number != 1:
             raise _no_such_part(number, 1)
-        return 0, version.size, True
-    headers.append(("x-amz-mp-parts-count", str(version.part_count)))
+        return _Part(0, version.size)
     segments = read.segments(ctx.store, version)
     if number > len(segments):
         raise _no_such_part(number, len(segments))
     part = segments[number - 1]
+    return _Part(sum(segment.size for segment in segments[: number - 1]), part.size, part.checksum)
+
+
+def _part_headers(ctx: Context, version: ObjectVersion, part: _Part) -> Headers:
+    """What is said of a part beside what is said of its object."""
+    if version.part_count == 0:
+        return []
+    headers = [("x-amz-mp-parts-count", str(version.part_count))]
     if part.checksum and version.checksum and ctx.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
         headers += checksum_headers(
             Checksum(version.checksum.algorithm, part.checksum, version.checksum.type)
         )
-    return sum(segment.size for segment in segments[: number - 1]), part.size, False
+    return headers
 
 
 def _no_such_part(number: int, count: int) -> S3Error:
@@ -231,7 +253,7 @@ def _body(ctx: Context, version: ObjectVersion, offset: int, length: int) -> Ite
                 body: Iterable[bytes] = wrapper(file, ctx.settings.storage.buffer_bytes)
                 return body
             file.close()
-    return read.read(ctx.store, version, offset=offset, length=length)
+    return read.read(ctx.store, version, offset=offset, length=length, customer=ctx.customer_key)
 
 
 def _sends_content_length(ctx: Context) -> bool:
@@ -252,6 +274,7 @@ def get_object_attributes(ctx: Context) -> Response:
     """
     version = found(ctx)
     ctx.require(versioned("s3:GetObject", ctx.params.get("versionId")), about=About(version=version))
+    encryption.check_read(ctx, version)
     wanted = {
         name.strip() for name in ctx.headers.get("x-amz-object-attributes", "").split(",") if name.strip()
     }

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from s3lite.auth.actions import versioned
 from s3lite.auth.facts import About, source_path
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Context, algorithms_of
-from s3lite.core import write
+from s3lite.core import read, sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
-from s3lite.ops import finish, lifecycle, upload_headers
+from s3lite.ops import encryption, finish, lifecycle, upload_headers
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
 from s3lite.wire.checksums import ChecksumRequest, Digests
+from s3lite.wire.encryption import CUSTOMER_HEADER, MODE_HEADER, CustomerKey
 
 
 def put_object(ctx: Context) -> Response:
@@ -24,21 +26,25 @@ def put_object(ctx: Context) -> Response:
 
     Source: API Reference, PutObject. Checked against AWS: never.
     Errors: MissingContentLength, EntityTooLarge, IncompleteBody, BadDigest, InvalidDigest,
-    XAmzContentSHA256Mismatch, PreconditionFailed, KeyTooLongError, MetadataTooLarge and the callback's.
-    Differs: encryption headers are refused with NotImplemented; storage classes are names only.
+    XAmzContentSHA256Mismatch, PreconditionFailed, KeyTooLongError, MetadataTooLarge, KMS.NotFoundException,
+    InvalidEncryptionAlgorithmError and the callback's.
+    Differs: storage classes are names only.
     """
     check_key(ctx.key)
     upload_headers.refuse_not_offered(ctx.headers)
     head = upload_headers.object_head(ctx, ctx.headers)
     owner_id, acl = upload_headers.owner_and_acl(ctx, ctx.headers)
     lock = upload_headers.object_lock(ctx, ctx.headers)
+    envelope = sealing.prepare(ctx.store, encryption.wanted(ctx, ctx.headers))
     when = conditions.parse_write_conditions(ctx.headers)
     check_conditions(ctx, when)
     request = checksums.parse_checksum_headers(ctx.headers)
     callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller))
     source = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
 
-    stored, digests = take(ctx, source, size=ctx.payload_length(), request=request)
+    stored, digests = take(
+        ctx, source, size=ctx.payload_length(), request=request, key=envelope.key if envelope else None
+    )
     version = write.publish(
         ctx.store,
         ctx.bucket,
@@ -52,6 +58,7 @@ def put_object(ctx: Context) -> Response:
             checksum=stored_checksum(request, digests),
             stored=stored,
             lock=lock,
+            encryption=envelope.for_object(stored) if envelope else None,
         ),
         when,
     )
@@ -66,10 +73,11 @@ def take(
     size: int | None,
     request: ChecksumRequest,
     limits: tuple[int, int] | None = None,
+    key: bytes | None = None,
 ) -> tuple[Stored, Digests]:
     """Receive a payload to durable storage with every hash checked; nothing is published yet.
 
-    ``limits`` is a form policy's content-length-range.
+    ``limits`` is a form policy's content-length-range; with a ``key`` the bytes are sealed.
     """
     digests = Digests(algorithms_of(request) or {"CRC64NVME"}, sha256=ctx.payload.kind == "sha256")
 
@@ -79,7 +87,8 @@ def take(
             _check_length_range(received, limits)
         ctx.verify(request, digests)
 
-    return write.receive(ctx.store, source, size=size, digests=digests, verify=verify), digests
+    stored = write.receive(ctx.store, source, size=size, digests=digests, verify=verify, key=key)
+    return stored, digests
 
 
 def _check_length_range(received: int, limits: tuple[int, int]) -> None:
@@ -109,9 +118,12 @@ def check_conditions(ctx: Context, when: conditions.WriteConditions) -> None:
 def copy_object(ctx: Context) -> Response:
     """CopyObject: a new object with the bytes of another, by reference; no byte is moved.
 
+    Bytes are read and written where they must be encrypted, decrypted, or brought under another customer's key.
+
     Source: API Reference, CopyObject. Checked against AWS: never.
-    Errors: NoSuchKey, NoSuchBucket, InvalidRequest (onto itself unchanged), PreconditionFailed.
-    Differs: the copy of a multipart object keeps its ``-N`` ETag, where S3 makes a plain one.
+    Errors: NoSuchKey, NoSuchBucket, InvalidRequest (onto itself unchanged; the source's customer key),
+    EntityTooLarge (bytes to be read and written), KMS.NotFoundException, PreconditionFailed.
+    Differs: the copy of a multipart object by reference keeps its ``-N`` ETag, where S3 makes a plain one.
     """
     check_key(ctx.key)
     upload_headers.refuse_not_offered(ctx.headers)
@@ -122,7 +134,9 @@ def copy_object(ctx: Context) -> Response:
     for attempt in range(3):
         source_bucket, source = copy_source(ctx)
         conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
+        source_key = encryption.copy_source_key(ctx, source)
         new = _copied(ctx, source_bucket, source, metadata_directive, tagging_directive)
+        new = _with_bytes(ctx, new, source, source_key)
         try:
             version = write.publish(ctx.store, ctx.bucket, new, when)
             break
@@ -166,7 +180,8 @@ def _copied(
         and source.is_latest
         and "versionId" not in ctx.headers["x-amz-copy-source"]
     )
-    if onto_itself and metadata_directive == "COPY" and head == source.head and not ctx.bucket.versioning:
+    is_unchanged = metadata_directive == "COPY" and head == source.head and MODE_HEADER not in ctx.headers
+    if onto_itself and is_unchanged and not ctx.bucket.versioning and CUSTOMER_HEADER not in ctx.headers:
         raise S3Error(
             Code.InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing "
@@ -181,9 +196,70 @@ def _copied(
         size=source.size,
         etag=source.etag,
         checksum=source.checksum,
-        copy_of=source,
         lock=upload_headers.object_lock(ctx, ctx.headers),
     )
+
+
+def _with_bytes(
+    ctx: Context, new: write.NewVersion, source: ObjectVersion, source_key: CustomerKey | None
+) -> write.NewVersion:
+    """A copy with its bytes: those of its source, under a key of its own, or written anew."""
+    wanted = encryption.wanted_of_copy(ctx, source)
+    if sealing.shares_bytes(source.encryption, wanted):
+        sealed = sealing.resealed(ctx.store, source, wanted) if wanted is not None else None
+        return replace(new, copy_of=source, encryption=sealed)
+    algorithm = source.checksum.algorithm if source.checksum else "CRC64NVME"
+    envelope = sealing.prepare(ctx.store, wanted)
+    stored, digests = copy_bytes(
+        ctx, source, source_key, 0, source.size, algorithm=algorithm, key=envelope.key if envelope else None
+    )
+    return replace(
+        new,
+        etag=digests.etag,
+        checksum=Checksum(algorithm, digests.value(algorithm)),
+        stored=stored,
+        encryption=envelope.for_object(stored) if envelope else None,
+    )
+
+
+def copy_bytes(
+    ctx: Context,
+    source: ObjectVersion,
+    source_key: CustomerKey | None,
+    offset: int,
+    length: int,
+    *,
+    algorithm: str,
+    key: bytes | None,
+) -> tuple[Stored, Digests]:
+    """Read a range of an object and store it under another key, in constant memory. Raises EntityTooLarge."""
+    limit = ctx.settings.limits.put_bytes
+    if length > limit:
+        raise S3Error(Code.EntityTooLarge, ProposedSize=str(length), MaxSizeAllowed=str(limit))
+    pieces = read.read(ctx.store, source, offset=offset, length=length, customer=source_key)
+    digests = Digests({algorithm} if algorithm else set(), sha256=False)
+    stored = write.receive(
+        ctx.store,
+        _PieceSource(pieces),
+        size=length,
+        digests=digests,
+        verify=lambda received: None,
+        key=key,
+    )
+    return stored, digests
+
+
+class _PieceSource:
+    """A `Source` out of an iterator of pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        piece = self._rest or next(self._pieces, b"")
+        self._rest = piece[size:]
+        return piece[:size]
 
 
 def copy_source(ctx: Context) -> tuple[Bucket, ObjectVersion]:

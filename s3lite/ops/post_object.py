@@ -12,11 +12,11 @@ from s3lite.auth.facts import About
 from s3lite.auth.post_policy import PostPolicy
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Context
-from s3lite.core import write
+from s3lite.core import sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import ObjectHead, ObjectVersion
 from s3lite.names import check_key
-from s3lite.ops import finish, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import encryption, finish, lifecycle, object_read, object_write, upload_headers
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -102,11 +102,17 @@ def _store(
     head = _object_head(ctx, headers, reader.file_content_type)
     owner_id, acl = upload_headers.owner_and_acl(ctx, headers)
     lock = upload_headers.object_lock(ctx, headers)
+    envelope = sealing.prepare(ctx.store, encryption.wanted(ctx, headers))
     request = checksums.parse_checksum_headers(headers)
     low, high = (policy.content_length_range if policy else None) or (0, ctx.settings.limits.put_bytes)
     high = min(high, ctx.settings.limits.put_bytes)
     stored, digests = object_write.take(
-        ctx, _Bounded(reader, high), size=None, request=request, limits=(low, high)
+        ctx,
+        _Bounded(reader, high),
+        size=None,
+        request=request,
+        limits=(low, high),
+        key=envelope.key if envelope else None,
     )
     version = write.publish(
         ctx.store,
@@ -121,6 +127,7 @@ def _store(
             checksum=object_write.stored_checksum(request, digests),
             stored=stored,
             lock=lock,
+            encryption=envelope.for_object(stored) if envelope else None,
         ),
         conditions.parse_write_conditions(headers),
     )

@@ -44,12 +44,8 @@ STORAGE_CLASSES = frozenset(
     )
 )  # fmt: skip
 
-# A header that asks for what is not offered is refused, never ignored: the uploader would believe
-# that the object is encrypted, or locked.
+# A header that asks for what is not offered is refused, never ignored.
 _NOT_OFFERED = {
-    "x-amz-server-side-encryption": "server-side encryption",
-    "x-amz-server-side-encryption-customer-algorithm": "server-side encryption with customer keys",
-    "x-amz-copy-source-server-side-encryption-customer-algorithm": "server-side encryption with customer keys",
     "x-amz-write-offset-bytes": "appending to objects",
 }
 NO_OBJECT_LOCK = "Bucket is missing Object Lock Configuration"

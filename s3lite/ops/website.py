@@ -137,7 +137,7 @@ def _failed(ctx: Context, site: website.Website, requested: str, problem: S3Erro
         raise problem from None
     ctx.head = replace(ctx.head, headers={})  # conditions and ranges were about another object
     response = _content(ctx, version)
-    response.status, response.error = problem.status, problem.code.name
+    response.status, response.error = problem.status, problem.code.wire_name
     return response
 
 
@@ -154,11 +154,11 @@ def error_page(problem: S3Error, *, request_id: str) -> Response:
     """What people see where there is no error document."""
     headers: Headers = list(problem.headers.items())
     if problem.status in NO_BODY_STATUSES:
-        return Response(problem.status, headers, error=problem.code.name)
+        return Response(problem.status, headers, error=problem.code.wire_name)
     headers.append(("Content-Type", "text/html; charset=utf-8"))
     title = STATUS_LINES[problem.status]
     facts = {
-        "Code": problem.code.name,
+        "Code": problem.code.wire_name,
         "Message": problem.message,
         **problem.details,
         "RequestId": request_id,
@@ -168,4 +168,4 @@ def error_page(problem: S3Error, *, request_id: str) -> Response:
         f'<!DOCTYPE html>\n<html lang="en"><head><title>{title}</title></head>'
         f"<body><h1>{title}</h1><ul>{rows}</ul></body></html>\n"
     )
-    return Response(problem.status, headers, page.encode("utf-8", "replace"), error=problem.code.name)
+    return Response(problem.status, headers, page.encode("utf-8", "replace"), error=problem.code.wire_name)

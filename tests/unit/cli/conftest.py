@@ -91,7 +91,7 @@ def store(data_dir: Path) -> Iterator[Store]:
     storage.catalog.write(
         lambda tx: tx.create_bucket(name="bucket", owner_id="root", region="r", acl=acl, created_ms=0)
     )
-    yield Store(storage.catalog, storage.blobs, Clock(), Ids(), settings)
+    yield Store(storage.catalog, storage.blobs, Clock(), Ids(), settings, storage.keyring)
     storage.catalog.close()
     storage.blobs.close()
 

@@ -36,6 +36,7 @@ AREAS = {
     "multipart": "Multipart uploads",
     "post_object": "Browser forms",
     "object_delete": "Deleting",
+    "encryption": "Encryption",
     "tagging": "Tags",
     "acl": "Access control lists",
     "versioning": "Versioning",

@@ -140,6 +140,9 @@ QUESTIONS = (
     lambda tx: tx.is_referenced("a"),
     lambda tx: tx.known_blobs(["a"]),
     lambda tx: tx.stored_blobs(limit=9),
+    lambda tx: tx.sealed_checksum("a"),
+    lambda tx: tx.versions_under("k#1", limit=9),
+    lambda tx: tx.uploads_under("k#1", limit=9),
     lambda tx: tx.setting("a"),
 )
 """One of each kind that a request or the upkeep asks: none may read a whole table."""

@@ -5,7 +5,18 @@ import dataclasses
 import pytest
 from contract.storage_kit import ACL, HEAD
 
-from s3lite.model import AccessKey, Account, Acl, Checksum, Completion, Grant, ObjectLock, Part, Stored
+from s3lite.model import (
+    AccessKey,
+    Account,
+    Acl,
+    Checksum,
+    Completion,
+    Encryption,
+    Grant,
+    ObjectLock,
+    Part,
+    Stored,
+)
 
 ALICE = Account("tenant$alice", "Alice", "alice@example.org", True, 3)
 
@@ -209,6 +220,86 @@ def test_complete_upload_takes_the_lock_it_is_given(catalog, writer, bucket):
     )
     assert made.lock == given
     assert ask(catalog, lambda tx: tx.current_version(bucket.id, "big")) == made
+
+
+SEALED = Encryption("aws:kms", "c2VhbGVk", "k#1", "arn:k", "e30=", True, "", False)
+
+
+def test_encryption_belongs_to_its_version(catalog, writer, bucket):
+    plain = writer.version(bucket, "k", "v1")
+    made = writer.version(bucket, "k", "v2", encryption=SEALED)
+    assert (plain.encryption, made.encryption) == (None, SEALED)
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "k", "v2")) == made
+    changed = Encryption("SSE-C", "b3RoZXI=", verifier="dg==")
+    catalog.write(lambda tx: tx.update_version(made.row, encryption=changed))
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "k", "v2")).encryption == changed
+    assert ask(catalog, lambda tx: tx.version(bucket.id, "k", "v1")).encryption is None
+
+
+def test_a_copy_is_encrypted_as_its_source_unless_told_otherwise(writer, bucket):
+    stored = Stored(writer.ids.blob(), 5, None, 21, "c3Vt")
+    source = writer.version(bucket, "k", stored=stored, encryption=SEALED)
+    assert writer.version(bucket, "copy", copy_of=source).encryption == SEALED
+    other = Encryption("AES256", "b3RoZXI=", "s#1")
+    assert writer.version(bucket, "other", copy_of=source, encryption=other).encryption == other
+
+
+def test_sealed_bytes_are_counted_as_they_are_kept(catalog, writer, bucket):
+    stored = Stored(writer.ids.blob(), 70_000, None, 70_032, "c3Vt")
+    writer.version(bucket, "k", stored=stored, encryption=SEALED)
+    assert ask(catalog, lambda tx: tx.stored_blobs(limit=9)) == [(stored.id, 70_032, 1, False)]
+    assert ask(catalog, lambda tx: tx.sealed_checksum(stored.id)) == "c3Vt"
+    assert ask(catalog, lambda tx: tx.sealed_checksum("0" * 32)) == ""
+    wrong = Stored(writer.ids.blob(), 70_000, None, 70_016, "c3Vt")
+    made = writer.version(bucket, "wrong", stored=wrong, encryption=SEALED)
+    (fault,) = ask(catalog, lambda tx: tx.reference_faults(limit=9))
+    assert "says 70032 bytes" in fault
+    catalog.write(lambda tx: tx.remove_version(made))
+
+
+def test_uploads_hand_their_encryption_to_the_object(catalog, writer, bucket):
+    for number, given in enumerate((None, Encryption("AES256", "Ym91bmQ=", "s#1"))):
+        upload = writer.upload(bucket, f"k{number}", encryption=SEALED)
+        assert (
+            ask(catalog, lambda tx, key=upload.key, name=upload.upload_id: tx.upload(bucket.id, key, name))
+            == upload
+        )
+        stored = Stored(writer.ids.blob(), 5, None, 21, "c3Vt")
+        part = Part(1, 5, "e", 1, stored.id, "sum", "a2V5")
+        catalog.write(
+            lambda tx, row=upload.row, part=part, stored=stored: tx.put_part(row, part, stored=stored)
+        )
+        assert ask(catalog, lambda tx, row=upload.row: tx.part(row, 1)) == part
+        made = catalog.write(
+            lambda tx, upload=upload, given=given: tx.complete_upload(
+                upload,
+                part_numbers=[1],
+                version_id="v",
+                etag="m-1",
+                modified_ms=9,
+                checksum=None,
+                encryption=given,
+            )
+        )
+        assert made.encryption == (given or SEALED)
+        (segment,) = ask(catalog, lambda tx, row=made.row: tx.segments(row))
+        assert segment.sealed_key == "a2V5"
+
+
+def test_what_is_under_a_generation_is_found_in_pages(catalog, writer, bucket):
+    under = [writer.version(bucket, f"k{n}", encryption=SEALED) for n in range(3)]
+    writer.version(bucket, "plain")
+    writer.version(bucket, "other", encryption=Encryption("AES256", "eA==", "s#1"))
+    upload = writer.upload(bucket, encryption=SEALED)
+    assert ask(catalog, lambda tx: tx.versions_under("k#1", limit=2)) == [under[0], under[1]]
+    assert ask(catalog, lambda tx: tx.versions_under("k#1", after=under[1].row, limit=2)) == [under[2]]
+    assert ask(catalog, lambda tx: tx.uploads_under("k#1", limit=2)) == [upload]
+    assert ask(catalog, lambda tx: tx.versions_under("", limit=2)) == []
+    assert ask(catalog, lambda tx: tx.count_by_master()) == {"k#1": 4, "s#1": 1}
+    moved = Encryption("aws:kms", "eA==", "k#2")
+    catalog.write(lambda tx: tx.update_version(under[0].row, encryption=moved))
+    catalog.write(lambda tx: tx.update_upload(upload.row, encryption=moved))
+    assert ask(catalog, lambda tx: tx.count_by_master()) == {"k#1": 2, "k#2": 2, "s#1": 1}
 
 
 def test_enable_object_lock(catalog, writer):

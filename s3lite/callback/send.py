@@ -56,31 +56,79 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One URL tried, as logged: no query, no variables, no bodies, no secrets."""
+    """One URL tried. All but ``sent`` and ``answer`` may be logged: no query, variables or secrets."""
 
-    callback_id: str
-    url: str
+    sent: Message
+    url: str  # without its query
+    at_ms: int
     status: int | None
     message: str  # "" when ok
     cause: str  # of a network error, for the operator; never shown to uploaders
     cost_ms: int
-    sent_bytes: int
-    received_bytes: int
+    answer: bytes
     is_reused: bool  # sent on a connection that an earlier callback had opened
+
+    @property
+    def callback_id(self) -> str:
+        """The webhook-id."""
+        return self.sent.callback_id
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of the body."""
+        return len(self.sent.body)
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of the answer's body that were read."""
+        return len(self.answer)
 
 
 # ---------------------------------------------------------------- the sender
 
 
-class _Message(NamedTuple):
-    """What all URLs of a callback get alike."""
+class Message(NamedTuple):
+    """What is posted: what all URLs get alike, and what the log tells of it."""
 
-    spec: CallbackSpec
-    event: Event
+    urls: tuple[CallbackUrl, ...]
+    host: str  # the ``Host`` header; "" is that of the URL
+    body_type: str
     body: bytes
-    reply: str
+    reply: str  # what counts as success: passthrough | standard | gate
+    callback_id: str  # the webhook-id
+    bucket: str
+    key: str
+    request_id: str
     requester: AccessKey
-    pub_key_url: str
+    pub_key_url: str  # "": not signed as OSS does
+    mode: str = "sync"
+    number: int = 1  # of the attempt
+
+
+def message_of(
+    spec: CallbackSpec,
+    event: Event,
+    *,
+    requester: AccessKey,
+    pub_key_url: str,
+    reply: str,
+    mode: str = "sync",
+) -> Message:
+    """A callback with its template filled in."""
+    return Message(
+        urls=spec.urls,
+        host=spec.host,
+        body_type=spec.body_type,
+        body=spec.template.render(event, spec.variables),
+        reply=reply,
+        callback_id=event.callback_id,
+        bucket=event.bucket,
+        key=event.key,
+        request_id=event.request_id,
+        requester=requester,
+        pub_key_url=pub_key_url,
+        mode=mode,
+    )
 
 
 class CallbackSender:
@@ -147,7 +195,14 @@ class CallbackSender:
         return refusals[-1] if all(refusals) else ""
 
     def deliver(
-        self, spec: CallbackSpec, event: Event, *, requester: AccessKey, pub_key_url: str, reply: str
+        self,
+        spec: CallbackSpec,
+        event: Event,
+        *,
+        requester: AccessKey,
+        pub_key_url: str,
+        reply: str,
+        mode: str = "sync",
     ) -> Outcome:
         """Send a callback and judge the answer. Never raises for a callback's fault.
 
@@ -155,31 +210,44 @@ class CallbackSender:
         gate: then a 4xx is an answer, too (`Outcome.is_refused`), and there is ``gate_timeout_s``.
         """
         event = event if event.callback_id else replace(event, callback_id=self._ids.message())
+        return self.deliver_message(
+            message_of(spec, event, requester=requester, pub_key_url=pub_key_url, reply=reply, mode=mode)
+        )
+
+    def deliver_message(self, message: Message) -> Outcome:
+        """`deliver` of a message that is ready, while an uploader waits."""
         with self._lock:
             is_full = self._in_flight >= self._max_inflight
             if not is_full:
                 self._in_flight += 1
         if is_full:
-            log.warning("callback %s not sent: %d are in flight", event.callback_id, self._in_flight)
-            return Outcome(False, event.callback_id, None, message=TOO_MANY)
+            log.warning("callback %s not sent: %d are in flight", message.callback_id, self._in_flight)
+            return Outcome(False, message.callback_id, None, message=TOO_MANY)
         try:
-            body = spec.template.render(event, spec.variables)
-            if len(body) > MAX_BODY:  # a Content-Type beyond what `Template.bound` reckons with
-                return Outcome(False, event.callback_id, None, message=BODY_INVALID)
-            return self._try_urls(_Message(spec, event, body, reply, requester, pub_key_url))
+            return self.send(message)
         finally:
             with self._lock:
                 self._in_flight -= 1
+
+    def send(self, message: Message) -> Outcome:
+        """Send a message for which no uploader waits: its own sender bounds how many there are at once.
+
+        Never raises for the message's or its target's fault.
+        """
+        if len(message.body) > MAX_BODY:  # a Content-Type beyond what `Template.bound` reckons with
+            return Outcome(False, message.callback_id, None, message=BODY_INVALID)
+        return self._try_urls(message)
 
     def preview(
         self, spec: CallbackSpec, event: Event, *, requester: AccessKey, pub_key_url: str
     ) -> tuple[dict[str, str], bytes]:
         """Headers and body that `deliver` would send to the first URL now. Nothing is sent."""
-        body = spec.template.render(event, spec.variables)
-        message = _Message(spec, event, body, spec.reply, requester, pub_key_url)
-        return self._headers(message, spec.urls[0]), body
+        message = message_of(
+            spec, event, requester=requester, pub_key_url=pub_key_url, reply=spec.reply or "passthrough"
+        )
+        return self._headers(message, spec.urls[0]), message.body
 
-    def _try_urls(self, message: _Message) -> Outcome:
+    def _try_urls(self, message: Message) -> Outcome:
         """Failover: the next URL after any failure, all within the total time; the last failure counts.
 
         What a gate refuses no other URL is asked about.
@@ -187,8 +255,8 @@ class CallbackSender:
         is_gate = message.reply == "gate"
         total = self._settings.gate_timeout_s if is_gate else self._settings.total_timeout_s
         end = time.monotonic() + total
-        outcome = Outcome(False, message.event.callback_id, None, message=CANNOT_CONNECT)
-        for behind, url in reversed(list(enumerate(reversed(message.spec.urls), 1))):
+        outcome = Outcome(False, message.callback_id, None, message=CANNOT_CONNECT)
+        for behind, url in reversed(list(enumerate(reversed(message.urls), 1))):
             left = end - time.monotonic()
             if left <= 0 or outcome.ok or outcome.is_refused:
                 break
@@ -196,9 +264,9 @@ class CallbackSender:
             outcome = self._in_lane(message, url, timeout)
         return outcome
 
-    def _in_lane(self, message: _Message, url: CallbackUrl, timeout: float) -> Outcome:
+    def _in_lane(self, message: Message, url: CallbackUrl, timeout: float) -> Outcome:
         """`_try_url`, unless the destination is busy or suspended."""
-        callback_id = message.event.callback_id
+        callback_id = message.callback_id
         try:
             ticket = self._lanes.enter(_lane(message.requester, url))
         except LaneClosedError as closed:
@@ -218,13 +286,13 @@ class CallbackSender:
         return outcome
 
     def _try_url(
-        self, message: _Message, url: CallbackUrl, exchange: Exchange, timeout: float
+        self, message: Message, url: CallbackUrl, exchange: Exchange, timeout: float
     ) -> tuple[Outcome, str]:
         """One exchange: how it ended, and what broke if it got no complete answer."""
-        start = time.monotonic()
+        start, at_ms = time.monotonic(), self._clock.time_ms()
         text = cause = ""
         try:
-            self._exchange(exchange, url, message.spec.host or url.netloc, start + timeout)
+            self._exchange(exchange, url, message.host or url.netloc, start + timeout)
         except Failure as failure:
             text = str(failure)
         except sockets.AnswerTooLongError:
@@ -235,17 +303,17 @@ class CallbackSender:
                 cost = int((time.monotonic() - start) * 1000)
                 text = f"Error status : -1.Reply timeout, cost:{cost}ms, timeout:{int(timeout * 1000)}ms."
         attempt = Attempt(
-            callback_id=message.event.callback_id,
+            sent=message,
             url=str(url),
+            at_ms=at_ms,
             status=exchange.status,
             message=text,
             cause=cause,
             cost_ms=int((time.monotonic() - start) * 1000),
-            sent_bytes=len(message.body),
-            received_bytes=len(exchange.answer),
+            answer=exchange.answer,
             is_reused=exchange.is_reused,
         )
-        self._report(attempt, exchange.answer)
+        self._report(attempt)
         outcome = Outcome(
             not text,
             attempt.callback_id,
@@ -279,32 +347,32 @@ class CallbackSender:
                 if exchange.is_connected or not behind:
                     raise
 
-    def _headers(self, message: _Message, url: CallbackUrl) -> dict[str, str]:
+    def _headers(self, message: Message, url: CallbackUrl) -> dict[str, str]:
         """All headers: nothing else is sent, nothing comes from the uploader but Host."""
-        event, now = message.event, self._clock.time()
+        now = self._clock.time()
         digest = hashlib.md5(message.body, usedforsecurity=False).digest()
         headers = {
-            "Host": message.spec.host or url.netloc,
+            "Host": message.host or url.netloc,
             "Connection": "keep-alive",
-            "Content-Type": message.spec.body_type,
+            "Content-Type": message.body_type,
             "Content-Length": str(len(message.body)),
             "Content-MD5": base64.b64encode(digest).decode(),
             "Date": http_date(now),
             "User-Agent": f"s3lite-callback/{__version__}",
             "Accept-Encoding": "identity",
-            "webhook-id": event.callback_id,
+            "webhook-id": message.callback_id,
             "webhook-timestamp": str(int(now)),
             "webhook-signature": self._keys.webhook_signature(
-                event.callback_id, int(now), message.body, message.requester.webhook_secret.split()
+                message.callback_id, int(now), message.body, message.requester.webhook_secret.split()
             ),
         }
-        if self._settings.oss_signature:
+        if self._settings.oss_signature and message.pub_key_url:
             key_url = base64.b64encode(message.pub_key_url.encode()).decode()
             headers |= {
                 "Authorization": self._keys.oss_signature(url.path, url.query or "", message.body),
                 "x-oss-pub-key-url": key_url,
-                "x-oss-bucket": event.bucket,
-                "x-oss-request-id": event.request_id,
+                "x-oss-bucket": message.bucket,
+                "x-oss-request-id": message.request_id,
                 "x-oss-requester": message.requester.access_key,
                 "x-oss-signature-version": "1.0",
                 "x-oss-tag": "CALLBACK",
@@ -315,7 +383,7 @@ class CallbackSender:
                 raise ValueError(f"the header {name} cannot be sent")
         return headers
 
-    def _report(self, attempt: Attempt, answer: bytes) -> None:
+    def _report(self, attempt: Attempt) -> None:
         log.log(
             logging.WARNING if attempt.message else logging.INFO,
             "callback %s to %s: %s%s in %d ms, status %s, %d bytes sent, %d received",
@@ -329,7 +397,7 @@ class CallbackSender:
             attempt.received_bytes,
         )
         if attempt.message == reply.NOT_JSON:
-            log.debug("callback %s: the answer begins %r", attempt.callback_id, answer[:64])
+            log.debug("callback %s: the answer begins %r", attempt.callback_id, attempt.answer[:64])
         if self._on_log is not None:
             self._on_log(attempt)
 

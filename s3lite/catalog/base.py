@@ -11,9 +11,10 @@ bytes after a grace period (`due_garbage`, `forget_garbage`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
 from s3lite.model import (
     UNLOCKED,
@@ -24,14 +25,17 @@ from s3lite.model import (
     Bucket,
     Checksum,
     Completion,
+    Delivery,
     Encryption,
     ListedObject,
     ListedVersion,
     ObjectHead,
     ObjectLock,
     ObjectVersion,
+    OutboxEntry,
     Part,
     Segment,
+    Settlement,
     Stored,
     Upload,
 )
@@ -41,6 +45,26 @@ T = TypeVar("T")
 
 class CatalogBusyError(Exception):
     """The index could not be had in time; the request may be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which messages of the outbox or the delivery log are meant: those that fit all that is given."""
+
+    bucket: str = ""
+    destination: str = ""
+    ids: tuple[str, ...] | None = None
+    since_ms: int = 0
+    before_ms: int = 0
+
+
+class OutboxFigures(NamedTuple):
+    """What waits. Times are None when nothing does."""
+
+    waiting: int
+    dead: int
+    oldest_ms: int | None  # when the oldest that waits was written
+    due_ms: int | None  # when the next attempt is due, or has been since
 
 
 class ReadTx(Protocol):
@@ -126,6 +150,24 @@ class ReadTx(Protocol):
         """By part number, those greater than ``after``."""
 
     def completion(self, bucket_id: int, key: str, upload_id: str) -> Completion | None: ...
+
+    # -- the outbox and the delivery log
+    def outbox_lanes(self, *, after: str, limit: int) -> list[tuple[str, int]]:
+        """Lanes with waiting entries, by name, those greater than ``after``: each with its earliest time."""
+
+    def outbox_entry(self, entry_id: str) -> OutboxEntry | None: ...
+    def outbox_entries(self, chosen: Chosen, *, dead: bool, limit: int) -> list[OutboxEntry]:
+        """Those that wait, or those that are given up, newest first."""
+
+    def outbox_figures(self) -> OutboxFigures: ...
+    def deliveries(self, entry_id: str, *, limit: int) -> list[Delivery]:
+        """The latest attempts of one message, oldest first."""
+
+    def settled_deliveries(self, chosen: Chosen, *, ok: bool, limit: int) -> list[Delivery]:
+        """The last attempt of each message that is not in the outbox, newest first."""
+
+    def counters(self) -> dict[str, int]:
+        """What `Tx.count` has added up."""
 
     # -- upkeep
     def due_garbage(self, *, before_ms: int, limit: int) -> list[BlobId]:
@@ -284,6 +326,29 @@ class Tx(ReadTx, Protocol):
         self, upload_id: str, *, state: str, reply: bytes = b"", reply_type: str = ""
     ) -> None: ...
     def forget_completions(self, *, before_ms: int) -> int: ...
+
+    # -- the outbox and the delivery log
+    def add_outbox(self, entry: OutboxEntry) -> None: ...
+    def take_outbox(
+        self, lane: str, *, now_ms: int, limit: int, holder: str, until_ms: int
+    ) -> list[OutboxEntry]:
+        """Lease due entries of a lane, each one attempt further; nobody else gets them until then."""
+
+    def settle_outbox(self, settlements: Sequence[Settlement]) -> None:
+        """End leases. What was delivered goes, whoever holds it now; else only the lease's holder counts."""
+
+    def revive_outbox(self, chosen: Chosen, *, now_ms: int, expires_ms: int) -> int:
+        """Make entries due now, dead ones with all their attempts again; how many."""
+
+    def purge_outbox(self, chosen: Chosen, *, limit: int) -> int:
+        """Forget dead entries; how many."""
+
+    def add_deliveries(self, deliveries: Sequence[Delivery]) -> None: ...
+    def forget_deliveries(self, *, before_ms: int, keep: int, limit: int) -> int:
+        """Attempts before then, and those beyond the ``keep`` latest; how many, at most twice ``limit``."""
+
+    def count(self, counted: Mapping[str, int]) -> None:
+        """Add to counters, which `ReadTx.counters` shows."""
 
     # -- upkeep
     def forget_garbage(self, blobs: Sequence[BlobId]) -> None:

@@ -211,6 +211,60 @@ ALTER TABLE parts ADD COLUMN sealed_key TEXT NOT NULL DEFAULT '';
 ALTER TABLE blobs ADD COLUMN sealed_checksum TEXT NOT NULL DEFAULT '';
 """
 
+# ``outbox_waiting`` answers per lane what is due, however many messages wait in others.
+_OUTBOX = """
+CREATE TABLE outbox (
+    row         INTEGER PRIMARY KEY AUTOINCREMENT,
+    id          TEXT NOT NULL UNIQUE,
+    kind        TEXT NOT NULL,
+    bucket      TEXT NOT NULL,
+    key         BLOB NOT NULL,
+    event       TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    lane        TEXT NOT NULL,
+    request     TEXT NOT NULL,
+    body        BLOB NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    expires_ms  INTEGER NOT NULL,
+    due_ms      INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL,
+    holder      TEXT NOT NULL,
+    is_dead     BOOLEAN NOT NULL,
+    status      INTEGER NOT NULL,
+    message     TEXT NOT NULL
+);
+CREATE INDEX outbox_waiting ON outbox (lane, due_ms) WHERE NOT is_dead;
+CREATE INDEX outbox_by_age ON outbox (is_dead, created_ms);
+CREATE INDEX outbox_by_due ON outbox (due_ms) WHERE NOT is_dead;
+
+CREATE TABLE deliveries (
+    row            INTEGER PRIMARY KEY AUTOINCREMENT,
+    id             TEXT NOT NULL,
+    kind           TEXT NOT NULL,
+    mode           TEXT NOT NULL,
+    bucket         TEXT NOT NULL,
+    key            BLOB NOT NULL,
+    url            TEXT NOT NULL,
+    attempt        INTEGER NOT NULL,
+    at_ms          INTEGER NOT NULL,
+    cost_ms        INTEGER NOT NULL,
+    status         INTEGER NOT NULL,
+    message        TEXT NOT NULL,
+    cause          TEXT NOT NULL,
+    sent_bytes     INTEGER NOT NULL,
+    received_bytes INTEGER NOT NULL,
+    body           BLOB,
+    answer         BLOB
+);
+CREATE INDEX deliveries_by_id ON deliveries (id, row);
+CREATE INDEX deliveries_by_age ON deliveries (at_ms);
+
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -221,5 +275,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_OBJECT_LOCK),
     _statements(_CONFIGS),
     _statements(_ENCRYPTION),
+    _statements(_OUTBOX),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

@@ -15,6 +15,7 @@ from typing import Protocol
 from s3lite.catalog import rows
 from s3lite.catalog.rows import Row
 from s3lite.catalog.secrets import SecretBox
+from s3lite.catalog.sql_outbox import OutboxReadSql
 from s3lite.model import (
     AccessKey,
     Account,
@@ -116,7 +117,7 @@ class Session(Protocol):
         """Change something; how many rows were changed."""
 
 
-class SqlRead:
+class SqlRead(OutboxReadSql):
     """`ReadTx` on a session."""
 
     def __init__(self, session: Session, secrets: SecretBox) -> None:

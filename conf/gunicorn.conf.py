@@ -5,7 +5,7 @@ import os
 import sys
 
 from s3lite import bootstrap
-from s3lite.gunicorn_worker import Worker
+from s3lite.gunicorn_worker import Spread, Worker
 from s3lite.ids import Ids
 from s3lite.settings import SettingsError, load
 from s3lite.times import Clock
@@ -20,6 +20,7 @@ workers = _settings.workers or min(os.cpu_count() or 1, 8)
 threads = _settings.threads
 worker_class = "s3lite.gunicorn_worker.Worker"
 Worker.idle_timeout_s = _settings.http.idle_timeout_s
+Worker.spread = Spread()
 
 # A threaded worker's main loop answers for it, so an upload of hours is never taken for a hang.
 timeout = 60
@@ -63,6 +64,11 @@ def post_worker_init(worker):
     """Log to standard error, and start upkeep without waiting for a first request."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     worker.wsgi.start_upkeep()
+
+
+def child_exit(_server, worker):
+    """Whatever ended a worker, it has no connections any more."""
+    Worker.spread.put(worker.age, -1)
 
 
 def worker_exit(_server, worker):

@@ -1,9 +1,16 @@
-"""gunicorn's threaded worker with four things that an object store needs.
+"""gunicorn's worker as an object store needs it: one thread leads, bodies flow straight off the socket.
 
+What it changes of gunicorn's threaded worker:
+
+- Threads take turns (`s3lite.crew`): the leader waits for all connections at once and serves small requests
+  itself. What waits for a client, a disk or an application does so in a thread of its own, and up to
+  ``threads`` of them may. Heads that arrive slowly cost no thread at all.
+- Connections spread evenly: a worker that has more of them than another leaves new ones to it.
 - ``100 Continue`` is sent when the application first reads the body, not before it has seen the head:
   an upload that is refused is refused before its bytes are asked for (RFC 9110, 10.1.1).
 - Bodies of known length are read straight off the socket: gunicorn's own reader copies each byte
-  several times (measured: twice the rate for a PUT of 64 MiB without it).
+  several times (measured: twice the rate for a PUT of 64 MiB without it). A small answer leaves in one
+  piece, head and body.
 - A connection that neither sends nor takes a byte for ``http.idle_timeout_s`` ends instead of holding
   its thread for ever. The kernel keeps that time: Python's own time-outs cost a poll per call.
 - Header names are handed on as they were sent: metadata names may hold ``_``, which WSGI folds into
@@ -12,38 +19,334 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import mmap
+import os
+import select
 import socket
 import ssl
 import struct
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
-from gunicorn.http import Request, RequestParser
+from gunicorn import util
+from gunicorn.http import Request, RequestParser, wsgi
 from gunicorn.http.body import LengthReader
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers import base
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+
+from s3lite import waiting
+from s3lite.crew import Crew
+from s3lite.errors import Code, S3Error
 
 # Threads that wait for the GIL get it sooner than after the usual 5 ms (measured: 7 % more small PUTs).
 _SWITCH_INTERVAL_S = 0.0005
+_WATCH_S = 0.01  # a request that takes longer than one or two of these gets out of the others' way
+_QUIET_TICKS = 50  # so many without a request, and the watch sleeps until there is one
+_SPREAD_S = 0.002  # how long a worker leaves new connections to others that have fewer
+_HEAD_AT_ONCE = 64 << 10  # bytes: what one look at a connection reads
+_HEAD_MOST = 256 << 10  # bytes of a head that are collected without a thread
+_LONG_ANSWER = 256 << 10  # bytes: an answer that may have to wait for its client
+_LINGER_S, _LINGER_BYTES = 2.0, 64 << 10  # what a peer may still send after an answer that ends a connection
+_LIVES = 256  # workers that `Spread` tells apart
+
+
+class Spread:
+    """Numbers of connections, seen by all workers: made before they fork."""
+
+    def __init__(self) -> None:
+        self._counts = memoryview(mmap.mmap(-1, _LIVES * 4)).cast("i")
+        for age in range(_LIVES):
+            self._counts[age] = -1
+
+    def put(self, age: int, connections: int) -> None:
+        """Say how many the worker of this age has; -1: it is gone."""
+        self._counts[age % _LIVES] = connections
+
+    def is_ahead(self, age: int, connections: int) -> bool:
+        """Whether some other worker has notably fewer."""
+        own = age % _LIVES
+        others = [count for at, count in enumerate(self._counts) if count >= 0 and at != own]
+        fewest = min(others, default=connections)
+        return connections > fewest + fewest // 8
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """``worker_class = "s3lite.gunicorn_worker.Worker"``."""
 
+    alive: bool
     idle_timeout_s: ClassVar[float] = 60.0  # set by conf/gunicorn.conf.py
+    spread: ClassVar[Spread | None] = None  # too
 
     def init_process(self) -> None:
         RequestParser.mesg_class = _Request
+        wsgi.Response = _Response
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        super().init_process()
+        self._crew = Crew(self._lead, most=self.cfg.threads)
+        waiting.serve_with(ahead=self._crew.hand_over, gather=self._crew.gather)
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._watch_sleeps = False
+        self._conns: dict[int, _Connection] = {}
+        self._listening: dict[int, socket.socket] = {}
+        self._listen_at: float | None = None  # when to look at listeners again
+        self._has_waited = False  # for other workers, with what waits at the listeners now
+        self._next_tidying = 0.0
+        base.Worker.init_process(self)
+
+    # ------------------------------------------------------------ life cycle; the main thread is the watch
+
+    def run(self) -> None:
+        for listener in self.sockets:
+            listener.setblocking(False)
+        self._listen(True)
+        self._note_count()
+        self._crew.start()
+        self._watch()
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while self._conns and time.monotonic() < deadline:
+            self.notify()
+            self._crew.relieve()
+            time.sleep(_WATCH_S)
+        self._crew.stop()
+        if self.spread is not None:
+            self.spread.put(self.age, -1)
+
+    def _watch(self) -> None:
+        """Report that the worker lives, and get long requests out of the others' way."""
+        poll = select.poll()
+        poll.register(self.PIPE[0], select.POLLIN)  # signals
+        poll.register(self._bell, select.POLLIN)
+        quiet, reported = 0, 0.0
+        while self.alive and self.is_parent_alive():
+            now = time.monotonic()
+            if now > reported + 1:
+                self.notify()
+                reported = now
+            quiet = 0 if self._crew.relieve() else quiet + 1
+            self._watch_sleeps = quiet > _QUIET_TICKS
+            for fd, _ in poll.poll(1000 if self._watch_sleeps else int(_WATCH_S * 1000)):
+                os.read(fd, 8)
+                quiet = 0
+        self.alive = False
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self.alive = False
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        base.Worker.handle_quit(self, sig, frame)
+
+    # ------------------------------------------------------------ the leader's loop
+
+    def _lead(self) -> None:
+        """One round: serve what is ready; when nothing is, commit what was put aside."""
+        events = self._epoll.poll(self._pause_s())
+        if events and self._watch_sleeps:
+            self._watch_sleeps = False
+            os.eventfd_write(self._bell, 1)
+        served = 0
+        for fd, _ in events:
+            listener = self._listening.get(fd)
+            if listener is not None:
+                self._accept(listener)
+                continue
+            conn = self._conns[fd]
+            if conn.is_served:
+                continue
+            served += 1
+            if not self._crew.serve(conn, partial(self._serve, conn)):
+                return
+        if self._crew.has_gathered and (not served or self._crew.has_enough):
+            self._crew.go_on(alone=len(self._conns) == 1)
+        self._tidy()
+
+    def _serve(self, conn: _Connection) -> None:
+        """Attend to a connection, in a greenlet of its own."""
+        conn.is_served = True
+        try:
+            is_kept = self._attend(conn)
+        except Exception:  # gunicorn answers for requests; this is what a broken connection can still do
+            self.log.exception("a connection failed")
+            is_kept = False
+        conn.is_served = False
+        self._crew.finish(conn)
+        if not is_kept:
+            self._end(conn)
+        elif not conn.is_attached:
+            conn.attach()
+
+    def _pause_s(self) -> float:
+        if self._crew.has_gathered:
+            return 0.0
+        if self._listen_at is None:
+            return 1.0
+        return max(self._listen_at - time.monotonic(), 0.0)
+
+    def _listen(self, wanted: bool) -> None:
+        """Take new connections, or none for now."""
+        if wanted and not self._listening:
+            for listener in self.sockets:
+                self._listening[listener.fileno()] = listener
+                self._epoll.register(listener.fileno(), select.EPOLLIN)
+        elif not wanted:
+            for fd in self._listening:
+                self._epoll.unregister(fd)
+            self._listening = {}
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection, unless another worker should."""
+        if not self._has_waited and self.spread and self.spread.is_ahead(self.age, len(self._conns)):
+            self._listen(False)
+            self._listen_at = time.monotonic() + _SPREAD_S
+            return
+        self._has_waited = False
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                raise
+            return
+        _limit_idle_time(sock, self.idle_timeout_s)
+        conn = _Connection(self.cfg, sock, address, listener.getsockname(), self._epoll)
+        conn.set_timeout()
+        self._conns[conn.fd] = conn
+        conn.attach()
+        self._note_count()
+
+    def _attend(self, conn: _Connection) -> bool:
+        """Read what has arrived on a connection, and serve it when it is a request; False to close it."""
+        if conn.lingers:
+            return conn.drain()
+        if self.cfg.is_ssl:
+            self._crew.hand_over()  # a handshake waits, and bytes inside of TLS cannot be looked at first
+            while self.handle(conn):
+                if not conn.sock.pending():
+                    conn.set_timeout()
+                    return True
+            return False
+        try:
+            data = conn.sock.recv(_HEAD_AT_ONCE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        head = conn.head + data if conn.head else data
+        if b"\r\n\r\n" not in head and len(head) < _HEAD_MOST:
+            conn.head = head
+            return True
+        conn.head = b""
+        conn.init()
+        conn.parser.unreader.unread(head)
+        while self.handle(conn):
+            if not conn.parser.unreader.buf.tell():
+                conn.set_timeout()
+                return True
+        return False
+
+    def _end(self, conn: _Connection) -> None:
+        """Close, or begin to: what the peer may still be sending would reset the answer on its way to it."""
+        if conn.begin_to_close():
+            conn.attach()
+            return
+        del self._conns[conn.fd]  # before the number can be another connection's
+        util.close(conn.sock)
+        self._note_count()
+
+    def _tidy(self) -> None:
+        """Now and then: end idle connections, look at listeners again."""
+        now = time.monotonic()
+        if self._listen_at is not None and now >= self._listen_at:
+            self._listen_at = None
+            self._has_waited = True
+            self._listen(self.alive)
+        if now < self._next_tidying:
+            return
+        self._next_tidying = now + (1.0 if self.alive else 0.1)
+        self._listen(self.alive and len(self._conns) < self.worker_connections and self._listen_at is None)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+        latest = now + STOP_KEEPALIVE_LINGER
+        for conn in [conn for conn in self._conns.values() if conn.is_attached and not conn.is_served]:
+            if not self.alive:
+                conn.timeout = min(conn.timeout, latest)
+            if conn.timeout < now:
+                del self._conns[conn.fd]
+                util.close(conn.sock)
+        self._note_count()
+
+    def _note_count(self) -> None:
+        if self.spread is not None:
+            self.spread.put(self.age, len(self._conns))
+
+    # ------------------------------------------------------------ a request, on whatever thread
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        body = req.body = _Body(req, conn.sock)
+        body = req.body = _Body(req, conn.sock, self._crew)
         announced_close = req.should_close
         # Of a body that was never asked for nobody knows whether it comes: no request can follow it.
         req.should_close = lambda: body.awaits_continue or announced_close()
         return bool(super().handle_request(req, conn)) and not body.awaits_continue
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        if keepalive and conn.parser.mesg.body.is_at_end:
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))
+
+
+class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+    """A connection in the leader's sight, or out of it while a thread waits for something on it."""
+
+    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any, epoll: select.epoll) -> None:
+        super().__init__(cfg, sock, client, server)
+        self.fd = sock.fileno()
+        self.data_ready = True  # gunicorn need not wait for it
+        self.head = b""  # of a request, as far as it has arrived
+        self.is_attached = False
+        self.is_served = False
+        self.lingers = False
+        self._epoll = epoll
+        self._drained = 0
+
+    def attach(self) -> None:
+        """Have the leader see what arrives."""
+        if not self.is_attached:
+            self.is_attached = True
+            self._epoll.register(self.fd, select.EPOLLIN)
+
+    def detach(self) -> None:
+        """See `crew.Work.detach`."""
+        self.is_attached = False
+        self._epoll.unregister(self.fd)
+
+    def begin_to_close(self) -> bool:
+        """Say that no more will be sent; False when there is nothing to wait for (RFC 9112, 9.6)."""
+        if self.lingers or not self.initialized:
+            return False
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return False
+        self.lingers = True
+        self.timeout = time.monotonic() + _LINGER_S
+        return True
+
+    def drain(self) -> bool:
+        """Drop what arrives after the end; False when it is time to close."""
+        try:
+            data = self.sock.recv(_HEAD_AT_ONCE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._drained += len(data)
+        return bool(data) and self._drained < _LINGER_BYTES
 
 
 class _Request(Request):  # type: ignore[misc]  # gunicorn has no types
@@ -51,10 +354,45 @@ class _Request(Request):  # type: ignore[misc]  # gunicorn has no types
 
     _policy_expect_continue = False
 
-    def __init__(self, cfg: Any, unreader: Any, peer_addr: Any, req_number: int = 1) -> None:
-        if req_number == 1:
-            _limit_idle_time(unreader.sock, Worker.idle_timeout_s)
-        super().__init__(cfg, unreader, peer_addr, req_number)
+
+class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
+    """Sends the head together with the first piece of the body."""
+
+    _head = b""
+    headers_sent: bool  # collected, here
+
+    def send_headers(self) -> None:
+        if not self.headers_sent:
+            lines = self.default_headers() + [f"{name}: {value}\r\n" for name, value in self.headers]
+            self._head = "".join([*lines, "\r\n"]).encode("latin-1")
+            self.headers_sent = True
+            if self.response_length is not None and self.response_length > _LONG_ANSWER:
+                waiting.ahead()
+
+    def _emit_body(self, data: bytes) -> None:
+        if self.chunked or len(data) > _HEAD_AT_ONCE:
+            self._flush(more=True)
+            super()._emit_body(data)
+        else:
+            head, self._head = self._head, b""
+            self.sock.sendall(head + data if head else data)
+
+    def sendfile(self, respiter: Any) -> bool:
+        self.send_headers()
+        self._flush(more=True)
+        return bool(super().sendfile(respiter))
+
+    def close(self) -> None:
+        self.send_headers()
+        self._flush()
+        super().close()
+
+    def _flush(self, *, more: bool = False) -> None:
+        """Send a head that found no body to go with; ``more``: the body follows at once."""
+        if self._head:
+            flags = socket.MSG_MORE if more and not isinstance(self.sock, ssl.SSLSocket) else 0
+            head, self._head = self._head, b""
+            self.sock.sendall(head, flags)
 
 
 def _limit_idle_time(sock: socket.socket, seconds: float) -> None:
@@ -70,9 +408,10 @@ def _limit_idle_time(sock: socket.socket, seconds: float) -> None:
 class _Body:
     """The body of a request as ``wsgi.input``; asks for itself where the client waits for that."""
 
-    def __init__(self, req: Any, sock: socket.socket) -> None:
+    def __init__(self, req: Any, sock: socket.socket, crew: Crew) -> None:
         self._body = req.body
         self._sock = sock
+        self._crew = crew
         self.raw_headers = req.headers
         self.awaits_continue = req.version >= (1, 1) and any(
             name == "EXPECT" and value.lower() == "100-continue" for name, value in req.headers
@@ -81,19 +420,30 @@ class _Body:
         is_direct = isinstance(reader, LengthReader) and not isinstance(sock, ssl.SSLSocket)
         self._direct: Any = reader if is_direct else None
 
+    @property
+    def is_at_end(self) -> bool:
+        """True when nothing of a body of known length is left."""
+        return self._direct is not None and self._direct.length == 0
+
     def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes, all of them unless the body or the connection ends. Raises OSError."""
+        """Up to ``size`` bytes, all of them unless the body or the connection ends.
+
+        Raises OSError, and SlowDown when as many requests as may are waiting for something already.
+        """
         if self.awaits_continue:
             self.awaits_continue = False
             self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._direct is None:
+            self._wait()
             data: bytes = self._body.read(None if size < 0 else size)
             return data
         left: int = self._direct.length
         wanted = left if size < 0 else min(size, left)
         if wanted == 0:
             return b""
-        data = self._buffered(wanted) or self._receive(wanted)
+        data = self._buffered(wanted)
+        if len(data) < wanted:
+            data = self._receive(data, wanted)
         self._direct.length = left - len(data)
         return data
 
@@ -107,11 +457,23 @@ class _Body:
         unreader.buf.write(data[wanted:])
         return data[:wanted]
 
-    def _receive(self, wanted: int) -> bytes:
+    def _receive(self, begun: bytes, wanted: int) -> bytes:
+        """``begun`` and what follows it on the socket."""
+        if self._crew.leads():
+            with suppress(BlockingIOError):
+                begun += self._sock.recv(wanted - len(begun), socket.MSG_DONTWAIT)
+            if len(begun) == wanted:
+                return begun
+            self._wait()
         try:
-            return self._sock.recv(wanted, socket.MSG_WAITALL)
+            data = self._sock.recv(wanted - len(begun), socket.MSG_WAITALL)
         except BlockingIOError:
             raise TimeoutError("the client has sent nothing for too long") from None
+        return begun + data if begun else data
+
+    def _wait(self) -> None:
+        if not self._crew.hand_over():
+            raise S3Error(Code.SlowDown, headers={"Retry-After": "1"})
 
     @property
     def failed(self) -> bool:

@@ -227,7 +227,9 @@ class Settings:
         ("full", "relaxed"),
     )
     workers: int = _setting(0, "gunicorn worker processes; 0: one per core, at most 8")
-    threads: int = _setting(32, "threads of each worker: requests in progress at once")
+    threads: int = _setting(
+        320, "requests of each worker that may wait at once for a client, a disk or an application"
+    )
     callback: CallbackSettings = field(default_factory=CallbackSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from s3lite import waiting
 from s3lite.errors import invalid_argument
 from s3lite.settings import CallbackSettings, SettingsError
 
@@ -229,6 +230,7 @@ class EgressPolicy:
             return [ipaddress.ip_address(host)]
         except ValueError:
             pass
+        waiting.ahead()
         lookup: Future[list[str]] = self._threads.submit(self._resolver, host, port)
         try:
             texts = lookup.result(max(deadline - time.monotonic(), 0))

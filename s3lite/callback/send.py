@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from s3lite import __version__
+from s3lite import __version__, waiting
 from s3lite.callback import reply, sockets
 from s3lite.callback.egress import ADDRESS_DENIED, EARLY_RESOLUTION_S, CallbackUrl, EgressPolicy, Resolver
 from s3lite.callback.exchange import Exchange, Failure
@@ -216,6 +216,7 @@ class CallbackSender:
 
     def deliver_message(self, message: Message) -> Outcome:
         """`deliver` of a message that is ready, while an uploader waits."""
+        waiting.ahead()
         with self._lock:
             is_full = self._in_flight >= self._max_inflight
             if not is_full:

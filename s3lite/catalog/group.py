@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from s3lite import waiting
+
 T = TypeVar("T")
 
 _BATCH = 64
@@ -50,10 +52,11 @@ class GroupCommit:
         job = Job(work)
         with self._mutex:
             self._queue.append(job)
-            job.leads = not self._has_leader
+            is_first = job.leads = not self._has_leader
             self._has_leader = True
         try:
-            if not job.leads:
+            waiting.gather()
+            if not is_first:
                 job.wake.acquire()
             if not job.is_done:
                 self._lead(job)

@@ -32,6 +32,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper
 
+from s3lite import waiting
 from s3lite.catalog import dialect
 from s3lite.catalog.base import CatalogBusyError, ReadTx, Tx
 from s3lite.catalog.dialect import Lock
@@ -507,10 +508,12 @@ class PostgresCatalog:
 
     def read(self) -> AbstractContextManager[ReadTx]:
         """See `Catalog.read`; a connection is held for each statement only."""
+        waiting.ahead()
         return self._reading
 
     def write(self, work: Callable[[Tx], T]) -> T:
         """See `Catalog.write`; concurrent calls are transactions of their own."""
+        waiting.ahead()
         return self._write(work)
 
     def _write(self, work: Callable[[SqlTx], T]) -> T:

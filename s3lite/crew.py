@@ -1,0 +1,210 @@
+"""Threads of a server that take turns: one leads, the others wait for something or rest.
+
+The leader takes ready connections one after the other and serves small requests itself. No thread is
+woken for them and nobody contends for the interpreter lock; with 32 threads that did, both cost more
+than such a request. Before a request waits for a client or another server its thread hands the lead over
+(`Crew.hand_over`), and a watch does so for whatever takes long unannounced (`Crew.relieve`). The thread
+that has lost the lead finishes its request alone.
+
+Requests that want to commit are put aside (`Crew.gather`), each in a greenlet, until nothing else is
+ready; then the first of them commits for all. That costs no thread switch either, and a batch is as
+large as it can be.
+
+This module knows neither HTTP nor gunicorn: ``lead`` is one round of the loop that leaders run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from greenlet import getcurrent, greenlet
+
+log = logging.getLogger("s3lite")
+
+_RESTING = 32  # threads kept for later; more end
+_GATHERED = 64  # requests put aside at most
+_LONG_S = 0.002  # a usual batch that takes longer is committed without the lead
+
+
+class Work(Protocol):
+    """What a leader is at."""
+
+    def detach(self) -> None:
+        """Take it out of the next leader's sight; called with the crew's lock held."""
+
+
+class _Member:
+    """A thread of the crew."""
+
+    def __init__(self) -> None:
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.aside: deque[greenlet] = deque()
+        self.loop: greenlet | None = None  # where `lead` runs
+
+
+class Crew:
+    """The threads of one process. ``most`` bounds those that exist at once."""
+
+    def __init__(self, lead: Callable[[], None], *, most: int) -> None:
+        self._lead = lead
+        self._most = most
+        self._mutex = threading.Lock()
+        self._local = threading.local()
+        self._resting: list[_Member] = []
+        self._leader: _Member | None = None
+        self._works: set[Work] = set()  # the leader's, begun and not finished
+        self._turn = self._seen = 0
+        self._batch_s = 0.0  # what a batch takes, smoothed
+        self._is_stopped = False
+        self.size = 0
+
+    # ------------------------------------------------------------ from outside
+
+    def start(self) -> None:
+        """Begin with one thread."""
+        with self._mutex:
+            self._appoint()
+
+    def stop(self) -> None:
+        """No thread leads any more; those that serve a request finish it."""
+        with self._mutex:
+            self._is_stopped = True
+            self._leader = None
+            while self._resting:
+                self._resting.pop().wake.release()
+
+    def relieve(self) -> bool:
+        """Let another thread lead if the leader is still at what it was at on the last call.
+
+        True while the leader is at something: then it is worth calling again soon.
+        """
+        with self._mutex:
+            if self._works and self._turn == self._seen:
+                self._relieve()
+            self._seen = self._turn
+            return bool(self._works)
+
+    # ------------------------------------------------------------ by the leader's loop
+
+    def serve(self, work: Work, serve: Callable[[], None]) -> bool:
+        """Run ``serve`` for ``work`` until it ends or is put aside. False: this thread leads no longer."""
+        member = self._me()
+        with self._mutex:
+            if self._leader is not member:
+                return False
+            self._works.add(work)
+            self._turn += 1
+        greenlet(serve).switch()
+        return self._leader is member
+
+    def finish(self, work: Work) -> None:
+        """``work`` is done."""
+        with self._mutex:
+            self._works.discard(work)
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether so many are aside that they should not wait for more."""
+        return len(self._me().aside) >= _GATHERED
+
+    @property
+    def has_gathered(self) -> bool:
+        """Whether requests are aside, so that the loop must not pause."""
+        return bool(self._me().aside)
+
+    def go_on(self, *, alone: bool) -> None:
+        """Nothing else is ready: go on with what is aside. ``alone``: nothing else can become ready."""
+        member = self._me()
+        if not alone and self._batch_s > _LONG_S:
+            with self._mutex:
+                if self._leader is member:
+                    self._relieve()
+        begun = time.monotonic()
+        aside = member.aside
+        while aside:
+            aside.popleft().switch()
+        self._batch_s += (time.monotonic() - begun - self._batch_s) / 8
+
+    # ------------------------------------------------------------ by requests
+
+    def leads(self) -> bool:
+        """Whether the calling thread leads."""
+        leader = self._leader
+        return leader is not None and leader is getattr(self._local, "member", None)
+
+    def hand_over(self) -> bool:
+        """The calling request is about to wait: those aside in its thread finish, others get the lead.
+
+        False: ``most`` threads exist already, and this one still leads.
+        """
+        member = getattr(self._local, "member", None)
+        if member is None:
+            return True
+        if member.aside:
+            self._put_aside(member)
+        with self._mutex:
+            if self._leader is not member:
+                return True
+            if not self._resting and self.size >= self._most:
+                return False
+            self._relieve()
+            return True
+
+    def gather(self) -> None:
+        """The calling request is about to commit: let others that are ready come as far."""
+        member = getattr(self._local, "member", None)
+        if member is not None and (self._leader is member or member.aside):
+            self._put_aside(member)
+
+    def _put_aside(self, member: _Member) -> None:
+        assert member.loop is not None
+        member.aside.append(getcurrent())
+        member.loop.switch()
+
+    # ------------------------------------------------------------ inside
+
+    def _me(self) -> _Member:
+        member: _Member = self._local.member
+        return member
+
+    def _relieve(self) -> None:
+        for work in self._works:
+            work.detach()
+        self._works.clear()
+        self._appoint()
+
+    def _appoint(self) -> None:
+        """Give the lead to a resting thread, or to a new one."""
+        if self._is_stopped:
+            self._leader = None
+        elif self._resting:
+            self._leader = self._resting.pop()
+            self._leader.wake.release()
+        else:
+            self._leader = member = _Member()
+            self.size += 1
+            threading.Thread(target=self._live, args=(member,), name="s3lite-serve", daemon=True).start()
+
+    def _live(self, member: _Member) -> None:
+        self._local.member = member
+        member.loop = getcurrent()
+        while True:
+            while self._leader is member:
+                try:
+                    self._lead()
+                except Exception:  # whatever one connection did, the others are served
+                    log.exception("the server's loop failed and goes on")
+            while member.aside:  # the lead was taken while a request held the thread
+                member.aside.popleft().switch()
+            with self._mutex:
+                if self._is_stopped or len(self._resting) >= _RESTING:
+                    self.size -= 1
+                    return
+                self._resting.append(member)
+            member.wake.acquire()

@@ -24,9 +24,10 @@ def test_untouched_uploads_expire(s3: S3, app: Application) -> None:
     s3.put_part("/bucket/key", upload_id, 1, b"x" * 5000)
     assert sweep(with_sweep(app, upload_expiry_s=3600)).uploads == 0
     time.sleep(0.01)
-    assert sweep(with_sweep(app, upload_expiry_s=0.001)).uploads == 1
+    swept = sweep(with_sweep(app, upload_expiry_s=0.001))
+    assert swept.uploads == 1
     time.sleep(0.01)
-    assert sweep(app.services.store).blobs == 1
+    assert swept.blobs + sweep(app.services.store).blobs == 1  # at once, if the millisecond is the same
     assert s3.get(f"/bucket/key?uploadId={upload_id}").code == "NoSuchUpload"
 
 

@@ -46,6 +46,7 @@ class Code(enum.Enum):
     )
     BucketNotEmpty = ErrorSpec(409, "The bucket that you tried to delete is not empty.")
     CallbackFailed = ErrorSpec(203, "The callback of this upload failed.")
+    CallbackRejected = ErrorSpec(403, "The application refused this upload; nothing was stored.")
     ConditionalRequestConflict = ErrorSpec(
         409, "A conflicting operation occurred while this conditional request was in flight; try again."
     )

@@ -5,6 +5,7 @@ Tests pass a subclass with a fixed seed where an id must be known in advance.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 
@@ -50,6 +51,11 @@ class Ids:
     def message(self) -> str:
         """``msg_`` and 27 base-62 characters: a webhook-id."""
         return "msg_" + _encode(self.bits(160), _BASE62, 27)
+
+    def message_of(self, *what: object) -> str:
+        """The webhook-id that belongs to ``what``: always the same one."""
+        digest = hashlib.sha256(repr(what).encode()).digest()
+        return "msg_" + _encode(int.from_bytes(digest[:20]), _BASE62, 27)
 
     def access_key(self) -> str:
         """20 characters, as AWS access key ids."""

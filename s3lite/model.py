@@ -374,6 +374,31 @@ class Completion:
     callback_reply_type: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An upload whose application is being asked whether it may become visible (gate).
+
+    Its bytes are in ``blob``, or those of the parts ``part_numbers`` of the open upload ``upload_id``, or
+    those of the version ``source_row`` (a copy). Once ``token_hash`` is "" nobody waits any more and no
+    bytes are held: the row only remembers ``callback_id`` for a repeat, known by its ``fingerprint``.
+    """
+
+    row: int
+    callback_id: str
+    fingerprint: str
+    bucket_id: int
+    key: str
+    size: int
+    etag: str
+    expires_ms: int
+    token_hash: str = ""
+    blob: BlobId | None = None
+    upload_id: str = ""
+    part_numbers: tuple[int, ...] = ()
+    source_row: int = 0
+    encryption: Encryption | None = None  # of ``blob``
+
+
 # ---------------------------------------------------------------- requests
 
 

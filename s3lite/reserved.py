@@ -1,4 +1,4 @@
-"""The paths under ``/.s3lite/``: health, readiness and the public keys of callbacks; the console is apart.
+"""The paths under ``/.s3lite/``: health, readiness, public keys, bytes that a gate decides about; not the console.
 
 No bucket name begins with a dot, so they never stand in the way of one.
 """
@@ -10,6 +10,7 @@ import logging
 from s3lite.context import Services
 from s3lite.errors import Code, S3Error
 from s3lite.model import RequestHead
+from s3lite.ops import gate
 from s3lite.responses import Response
 
 PREFIX = ".s3lite"
@@ -26,6 +27,8 @@ def answer(head: RequestHead, services: Services) -> Response:
     """Answer a request for a reserved path. Raises MethodNotAllowed, NoSuchKey."""
     if head.method not in ("GET", "HEAD"):
         raise S3Error(Code.MethodNotAllowed, headers={"Allow": "GET, HEAD"})
+    if head.target.key.startswith("pending/"):
+        return gate.pending_content(head, services)
     match head.target.key:
         case "health":
             return _text(200, "ok\n")

@@ -42,6 +42,7 @@ class Event:
     image: ImageInfo | None = None
     crc64: str = ""  # decimal
     vpc: str = ""
+    pending_url: str = ""  # where a gate's application finds the bytes
 
 
 class _System(NamedTuple):
@@ -74,7 +75,9 @@ _SYSTEM: Mapping[str, _System] = {
     "versionId": _System(lambda e: e.version_id or None, _SHORT, _SHORT),
     "eventTime": _System(lambda e: e.event_time or None, _SHORT, _SHORT),
     "callbackId": _System(lambda e: e.callback_id or None, _SHORT, _SHORT),
+    "pendingUrl": _System(lambda e: e.pending_url or None, 3 * _SHORT, 2 * _SHORT),
 }
+_OF_GATES = frozenset({"pendingUrl"})
 
 
 class _Variable(NamedTuple):
@@ -97,6 +100,11 @@ class Template:
     def needs_image(self) -> bool:
         """True if the object's first bytes have to be probed for `Event.image`."""
         return any(isinstance(part, _Variable) and part.name.startswith("imageInfo") for part in self.parts)
+
+    @property
+    def needs_pending_url(self) -> bool:
+        """True if the application wants to look at the bytes before it decides."""
+        return any(isinstance(part, _Variable) and part.name == "pendingUrl" for part in self.parts)
 
     def render(self, event: Event, variables: Mapping[str, str]) -> bytes:
         """The bytes to send."""
@@ -140,8 +148,10 @@ class Template:
         return total
 
 
-def compile_template(text: str, body_type: str, variables: Mapping[str, str]) -> Template:
-    """Check a ``callbackBody``. Raises TemplateError."""
+def compile_template(
+    text: str, body_type: str, variables: Mapping[str, str], *, is_gate: bool = False
+) -> Template:
+    """Check a ``callbackBody``; some variables are there for gates only. Raises TemplateError."""
     parts: list[str | _Variable] = []
     in_string = False
     position = 0
@@ -154,7 +164,8 @@ def compile_template(text: str, body_type: str, variables: Mapping[str, str]) ->
         name = text[dollar + 2 : end]
         if end < 0 or not name or "$" in name or "{" in name:
             raise TemplateError(BODY_INVALID)
-        if name not in _SYSTEM and not name.startswith("x:"):
+        is_known = name in _SYSTEM and (is_gate or name not in _OF_GATES)
+        if not is_known and not name.startswith("x:"):
             raise TemplateError(f"Unknown callback variable: {name}.")
         parts += [constant, _Variable(name, in_string)]
         position = end + 1

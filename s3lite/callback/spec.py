@@ -23,6 +23,7 @@ from s3lite.model import Identity, RequestHead
 MAX_BASE64 = 5120
 """Bytes of Base64 text, each for callback and callback-var; in a form, of all ``x:`` values together."""
 MAX_URLS = 5
+MODES = ("sync", "gate")
 HEADER_PLACES = {
     "s3-header": ("x-amz-meta-callback", "x-amz-meta-callback-var"),
     "oss-header": ("x-oss-callback", "x-oss-callback-var"),
@@ -67,6 +68,12 @@ class CallbackSpec:
     variables: Mapping[str, str]
     reply: str  # passthrough | standard | ""
     on_failure: str  # accept | error
+    mode: str = "sync"  # or gate
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether the application decides before anything is published."""
+        return self.mode == "gate"
 
 
 # ---------------------------------------------------------------- where it stands
@@ -182,7 +189,14 @@ def parse(raw: RawCallback) -> CallbackSpec:
     urls = _urls(document)
     host = _host(document)
     body_type = _body_type(document)
-    template = _template(document, body_type, variables)
+    mode = _choice(document, "callbackMode", MODES) or "sync"
+    if mode == "gate" and "callbackOnFailure" in document:
+        raise _bad(
+            "callbackOnFailure",
+            document["callbackOnFailure"],
+            "callbackOnFailure does not apply to gate, where nothing is stored without the application's yes.",
+        )
+    template = _template(document, body_type, variables, is_gate=mode == "gate")
     if "callbackSNI" in document and str(document["callbackSNI"]).lower() not in ("true", "false"):
         raise _bad("callbackSNI", document["callbackSNI"], "callbackSNI must be true or false.")
     return CallbackSpec(
@@ -193,6 +207,7 @@ def parse(raw: RawCallback) -> CallbackSpec:
         variables=variables,
         reply=_choice(document, "callbackReply", ("passthrough", "standard")) or "",
         on_failure=_choice(document, "callbackOnFailure", ("accept", "error")) or "accept",
+        mode=mode,
     )
 
 
@@ -277,8 +292,6 @@ def _refuse_unknown_fields(document: Mapping[str, Any]) -> None:
             raise _bad(name, value, f"Unknown callback field: {_clean(name)}.")
     if "callbackPolicy" in document:
         raise _bad("callbackPolicy", document["callbackPolicy"], "The callbackPolicy does not exist.")
-    if document.get("callbackMode", "sync") != "sync":
-        raise _bad("callbackMode", document["callbackMode"], "callbackMode must be sync.")
 
 
 def _urls(document: Mapping[str, Any]) -> tuple[CallbackUrl, ...]:
@@ -308,14 +321,16 @@ def _body_type(document: Mapping[str, Any]) -> str:
     return value
 
 
-def _template(document: Mapping[str, Any], body_type: str, variables: Mapping[str, str]) -> Template:
+def _template(
+    document: Mapping[str, Any], body_type: str, variables: Mapping[str, str], *, is_gate: bool
+) -> Template:
     value = document.get("callbackBody", "")
     if value == "":
         raise _bad("callbackBody", "", "The callback body is empty.")
     if not isinstance(value, str):
         raise _bad("callbackBody", value, BODY_INVALID)
     try:
-        return compile_template(value, body_type, variables)
+        return compile_template(value, body_type, variables, is_gate=is_gate)
     except TemplateError as error:
         raise _bad("callbackBody", value, _clean(str(error))) from None
 

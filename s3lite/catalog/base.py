@@ -34,6 +34,7 @@ from s3lite.model import (
     ObjectVersion,
     OutboxEntry,
     Part,
+    Pending,
     Segment,
     Settlement,
     Stored,
@@ -169,12 +170,23 @@ class ReadTx(Protocol):
     def counters(self) -> dict[str, int]:
         """What `Tx.count` has added up."""
 
+    # -- uploads that a gate decides about
+    def pending(self, row: int) -> Pending | None: ...
+    def undecided_callback(self, fingerprint: str) -> str:
+        """The webhook-id of an upload that is the same and not decided yet; "" without one."""
+
+    def expired_pending(self, *, before_ms: int, limit: int) -> list[Pending]:
+        """Those whose time was over before then, oldest first."""
+
+    def version_at(self, row: int) -> ObjectVersion | None:
+        """A version by its row."""
+
     # -- upkeep
     def due_garbage(self, *, before_ms: int, limit: int) -> list[BlobId]:
         """Blobs without a reference since before then."""
 
     def is_referenced(self, blob: BlobId) -> bool:
-        """True while some version, segment or part holds the blob."""
+        """True while some version, segment, part or pending upload holds the blob."""
 
     def known_blobs(self, blobs: Sequence[BlobId]) -> set[BlobId]:
         """Those of ``blobs`` that the index knows, garbage included."""
@@ -186,7 +198,7 @@ class ReadTx(Protocol):
         """Human-readable contradictions inside the index (counts, missing rows); [] when it is sound."""
 
     def counts(self) -> dict[str, int]:
-        """buckets, objects, versions, bytes, uploads, parts, blobs, inline, garbage."""
+        """buckets, objects, versions, bytes, uploads, parts, pending, blobs, inline, garbage."""
 
     def setting(self, name: str) -> bytes | None:
         """A value of the installation itself (signing keys …)."""
@@ -214,7 +226,7 @@ class Tx(ReadTx, Protocol):
         """None when the name is taken."""
 
     def delete_bucket(self, bucket_id: int) -> None:
-        """Also its configurations, completions and open uploads with their parts."""
+        """Also its configurations, completions, open uploads with their parts, and pending uploads."""
 
     def set_versioning(self, bucket_id: int, status: str) -> None: ...
     def enable_object_lock(self, bucket_id: int) -> None:
@@ -243,6 +255,7 @@ class Tx(ReadTx, Protocol):
         checksum: Checksum | None = None,
         stored: Stored | None = None,
         copy_of: ObjectVersion | None = None,
+        pending: Pending | None = None,
         lock: ObjectLock = UNLOCKED,
         encryption: Encryption | None = None,
     ) -> ObjectVersion:
@@ -250,7 +263,8 @@ class Tx(ReadTx, Protocol):
 
         Its bytes are either new (``stored``: the blob gets its row and one reference) or those of
         another version (``copy_of``: same blob or segments, references counted up, and its encryption
-        unless another is given), or none.
+        unless another is given), or those of a pending upload, whose row goes (``pending``: a LookupError when
+        it has gone already), or none.
         An existing version with the same id is not replaced: remove it first, in the same transaction.
         """
 
@@ -349,6 +363,20 @@ class Tx(ReadTx, Protocol):
 
     def count(self, counted: Mapping[str, int]) -> None:
         """Add to counters, which `ReadTx.counters` shows."""
+
+    # -- uploads that a gate decides about
+    def put_pending(self, pending: Pending, *, stored: Stored | None, now_ms: int) -> Pending | None:
+        """Enter one, with its row number; ``stored`` gets one reference. It stands in the place of what was
+        remembered of its ``fingerprint``.
+
+        None while another one is pending for the same multipart upload, unless its time was over at ``now_ms``.
+        """
+
+    def remove_pending(self, row: int) -> bool:
+        """Decided: forget it, drop its reference. False when it has gone already."""
+
+    def leave_undecided(self, row: int, *, expires_ms: int) -> None:
+        """Drop its reference and remember its webhook-id until then."""
 
     # -- upkeep
     def forget_garbage(self, blobs: Sequence[BlobId]) -> None:

@@ -26,6 +26,7 @@ from s3lite.model import (
     ObjectLock,
     ObjectVersion,
     Part,
+    Pending,
     Segment,
     Upload,
 )
@@ -59,6 +60,10 @@ COMPLETION_COLUMNS = (
     "upload_id, bucket_id, key, fingerprint, etag, version_id, size, completed_ms, checksum_algorithm, "
     "checksum_value, checksum_type, callback, callback_var, callback_access_key, callback_id, "
     "callback_state, callback_reply, callback_reply_type"
+)
+PENDING_COLUMNS = (
+    "row, callback_id, fingerprint, bucket_id, key, size, etag, expires_ms, token_hash, blob, upload_id, "
+    "part_numbers, source_row, " + ENCRYPTION_COLUMNS
 )
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
@@ -165,6 +170,28 @@ def completion(row: Row) -> Completion:
         completed_ms,
         decode_checksum(*row[8:11]),
         *row[11:],
+    )
+
+
+def pending(row: Row) -> Pending:
+    """From `PENDING_COLUMNS`."""
+    number, callback_id, fingerprint, bucket_id, key, size, etag, expires_ms, token_hash = row[:9]
+    blob, upload_id, part_numbers, source_row = row[9:13]
+    return Pending(
+        number,
+        callback_id,
+        fingerprint,
+        bucket_id,
+        str(key, "utf-8"),
+        size,
+        etag,
+        expires_ms,
+        token_hash,
+        blob,
+        upload_id or "",
+        tuple(json.loads(part_numbers)),
+        source_row,
+        decode_encryption(*row[13:]),
     )
 
 

@@ -265,6 +265,30 @@ CREATE TABLE counters (
 ) WITHOUT ROWID;
 """
 
+# Uploads that a gate decides about. ``upload_id`` is unique, so that one Complete at a time is decided.
+_PENDING = """
+CREATE TABLE pending (
+    row          INTEGER PRIMARY KEY AUTOINCREMENT,
+    callback_id  TEXT NOT NULL,
+    fingerprint  TEXT NOT NULL,
+    bucket_id    INTEGER NOT NULL REFERENCES buckets (id),
+    key          BLOB NOT NULL,
+    size         INTEGER NOT NULL,
+    etag         TEXT NOT NULL,
+    expires_ms   INTEGER NOT NULL,
+    token_hash   TEXT NOT NULL,
+    blob         TEXT,
+    upload_id    TEXT UNIQUE,
+    part_numbers TEXT NOT NULL,
+    source_row   INTEGER NOT NULL,
+    master       TEXT NOT NULL,
+    encryption   TEXT NOT NULL
+);
+CREATE INDEX pending_by_fingerprint ON pending (fingerprint);
+CREATE INDEX pending_by_bucket ON pending (bucket_id);
+CREATE INDEX pending_by_age ON pending (expires_ms);
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -276,5 +300,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_CONFIGS),
     _statements(_ENCRYPTION),
     _statements(_OUTBOX),
+    _statements(_PENDING),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

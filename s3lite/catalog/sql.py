@@ -16,6 +16,7 @@ from s3lite.catalog import rows
 from s3lite.catalog.rows import Row
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql_outbox import OutboxReadSql
+from s3lite.catalog.sql_pending import PendingQuestions
 from s3lite.model import (
     AccessKey,
     Account,
@@ -57,10 +58,22 @@ SELECT (SELECT count(*) FROM buckets) AS buckets,
        (SELECT coalesce(sum(size), 0) FROM blobs) AS bytes,
        (SELECT count(*) FROM uploads) AS uploads,
        (SELECT count(*) FROM parts) AS parts,
+       (SELECT count(*) FROM pending WHERE token_hash <> '') AS pending,
        (SELECT count(*) FROM blobs) AS blobs,
        (SELECT count(*) FROM inline) AS inline,
        (SELECT count(*) FROM garbage) AS garbage"""
-_COUNTED = ("buckets", "objects", "versions", "bytes", "uploads", "parts", "blobs", "inline", "garbage")
+_COUNTED = (
+    "buckets",
+    "objects",
+    "versions",
+    "bytes",
+    "uploads",
+    "parts",
+    "pending",
+    "blobs",
+    "inline",
+    "garbage",
+)
 
 # Bytes as they are kept: encrypted ones have a tag of 16 bytes for each 64 KiB (`crypto.segments`).
 _KEPT = "CASE WHEN {sealed} <> '' THEN size + 16 * ((size + 65535) / 65536) ELSE size END AS size"
@@ -72,6 +85,8 @@ _HOLDERS = f"""(
     FROM segments WHERE blob IS NOT NULL
     UNION ALL SELECT 'part ' || upload_row || '/' || part_number, blob, {_KEPT_PART}
     FROM parts WHERE blob IS NOT NULL
+    UNION ALL SELECT 'pending upload ' || row, blob, {_KEPT.format(sealed="encryption")}
+    FROM pending WHERE blob IS NOT NULL
 ) AS holders"""
 _FAULTS = tuple(
     statement + " LIMIT ?"
@@ -117,7 +132,7 @@ class Session(Protocol):
         """Change something; how many rows were changed."""
 
 
-class SqlRead(OutboxReadSql):
+class SqlRead(OutboxReadSql, PendingQuestions):
     """`ReadTx` on a session."""
 
     def __init__(self, session: Session, secrets: SecretBox) -> None:

@@ -16,6 +16,7 @@ from s3lite.catalog import rows
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql import Session, SqlRead
 from s3lite.catalog.sql_outbox import OutboxSql
+from s3lite.catalog.sql_pending import PendingChanges
 from s3lite.model import (
     UNLOCKED,
     AccessKey,
@@ -30,6 +31,7 @@ from s3lite.model import (
     ObjectLock,
     ObjectVersion,
     Part,
+    Pending,
     Stored,
     Upload,
 )
@@ -68,7 +70,7 @@ INSERT INTO segments (row, {rows.SEGMENT_COLUMNS})
 SELECT CAST(? AS INTEGER), {rows.SEGMENT_COLUMNS} FROM segments WHERE row = ?"""
 
 
-class SqlTx(SqlRead, OutboxSql):
+class SqlTx(SqlRead, OutboxSql, PendingChanges):
     """`Tx` on a session inside a transaction. The engine calls `settle` when ``work`` has returned."""
 
     def __init__(self, session: Session, secrets: SecretBox, time_ms: Callable[[], int]) -> None:
@@ -168,6 +170,8 @@ class SqlTx(SqlRead, OutboxSql):
         """It must hold no version (ValueError)."""
         for (row,) in self._session.all("SELECT row FROM uploads WHERE bucket_id = ?", (bucket_id,)):
             self._drop_upload(row)
+        for (row,) in self._session.all("SELECT row FROM pending WHERE bucket_id = ?", (bucket_id,)):
+            self.remove_pending(row)
         self._session.run("DELETE FROM buckets WHERE id = ?", (bucket_id,))
 
     def set_versioning(self, bucket_id: int, status: str) -> None:
@@ -217,6 +221,7 @@ class SqlTx(SqlRead, OutboxSql):
         checksum: Checksum | None = None,
         stored: Stored | None = None,
         copy_of: ObjectVersion | None = None,
+        pending: Pending | None = None,
         lock: ObjectLock = UNLOCKED,
         encryption: Encryption | None = None,
     ) -> ObjectVersion:
@@ -227,6 +232,8 @@ class SqlTx(SqlRead, OutboxSql):
             encryption = encryption or copy_of.encryption
             self._check_segments(copy_of)
             self._hold(blob)
+        elif pending is not None:
+            blob = self.take_pending(pending.row)
         else:
             self._add(stored)
         version = ObjectVersion(

@@ -96,6 +96,7 @@ def sweep() -> None:
         "orphans": "orphan file",
         "temporaries": "temporary file",
         "completions": "remembered completion",
+        "undecided": "upload that its gate left undecided",
         "expired": "expired object",
         "removed": "old version",
     }

@@ -6,12 +6,22 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from s3lite.catalog.base import Tx
+from s3lite.catalog.base import ReadTx, Tx
 from s3lite.core import lock, sealing
 from s3lite.core.store import Store
 from s3lite.core.write import commit, discard, live_bucket, make_room
 from s3lite.errors import Code, S3Error
-from s3lite.model import Bucket, Checksum, Completion, ObjectVersion, Part, Stored, Upload
+from s3lite.model import (
+    Bucket,
+    Checksum,
+    Completion,
+    Encryption,
+    ObjectVersion,
+    Part,
+    Pending,
+    Stored,
+    Upload,
+)
 from s3lite.wire import checksums
 from s3lite.wire.conditions import WriteConditions
 from s3lite.wire.encryption import CustomerKey
@@ -64,12 +74,18 @@ def abort(store: Store, bucket: Bucket, key: str, upload_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class KeptCallback:
-    """The callback of a Complete, recorded with it so that a repeat reports the same way."""
+    """The callback of a Complete, recorded with it so that a repeat reports the same way.
+
+    ``state`` is "pending", or "ok" when a gate's application has answered ``reply`` before.
+    """
 
     callback_id: str
     callback: str
     callback_var: str
     access_key: str
+    state: str = "pending"
+    reply: bytes = b""
+    reply_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,56 +103,105 @@ def fingerprint(parts: Sequence[CompletedPart]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a CompleteMultipartUpload asks for. ``expected`` are checksums of the whole object that the
+    client sent, by algorithm."""
+
+    key: str
+    upload_id: str
+    parts: Sequence[CompletedPart]
+    conditions: WriteConditions
+    expected: Mapping[str, str]
+    expected_type: str
+    object_size: int | None
+    customer: CustomerKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The object that an open upload would become."""
+
+    upload: Upload
+    parts: tuple[Part, ...]
+    size: int
+    etag: str
+    checksum: Checksum | None
+    encryption: Encryption | None
+
+
+def candidate(store: Store, bucket: Bucket, wish: Wish) -> Candidate | None:
+    """What `complete` would publish now, everything checked; None for a repeat. Raises as `complete`."""
+    with store.catalog.read() as tx:
+        upload = tx.upload(bucket.id, wish.key, wish.upload_id)
+        if upload is None:
+            _repeat(tx, bucket, wish)
+            return None
+        if wish.conditions:
+            wish.conditions.check(tx.current_version(bucket.id, wish.key))
+        return _candidate(store, tx, upload, wish)
+
+
 def complete(
     store: Store,
     bucket: Bucket,
-    key: str,
-    upload_id: str,
-    parts: Sequence[CompletedPart],
-    *,
-    conditions: WriteConditions,
-    expected: Mapping[str, str],
-    expected_type: str,
-    object_size: int | None,
+    wish: Wish,
     callback: KeptCallback | None,
-    customer: CustomerKey | None = None,
+    *,
+    admitted: Sequence[Part] | None = None,
+    pending: Pending | None = None,
 ) -> Completed:
     """Make the object out of the named parts, all in one transaction; durable on return.
 
-    The same id with the same parts again, within a day, is answered as the first time. ``expected``
-    are checksums of the whole object that the client sent, by algorithm.
+    The same id with the same parts again, within a day, is answered as the first time. ``admitted`` are
+    the parts that a gate was asked about, and ``pending`` the row that says so, which goes.
 
     Raises NoSuchUpload, InvalidPart, EntityTooSmall, EntityTooLarge, BadDigest, InvalidRequest,
-    PreconditionFailed.
+    PreconditionFailed, OperationAborted (the parts are no longer those that were admitted).
     """
-    named = fingerprint(parts)
 
     def work(tx: Tx) -> Completed:
         live = live_bucket(tx, bucket)
-        upload = tx.upload(live.id, key, upload_id)
+        upload = tx.upload(live.id, wish.key, wish.upload_id)
         if upload is None:
-            return _repeat(tx, live, key, upload_id, named)
-        chosen = _choose(store, tx, upload, parts)
-        size = sum(part.size for part in chosen)
-        _check_size(store, size, object_size)
-        checksum = _checksum(upload, chosen, expected, expected_type)
-        version_id = make_room(store, tx, live, key, conditions)
+            return _repeat(tx, live, wish)
+        found = _candidate(store, tx, upload, wish)
+        # Equal ETags do not do: whoever makes two parts with one MD5 would have one of them looked at and
+        # publish the other.
+        if admitted is not None and [part.blob for part in found.parts] != [part.blob for part in admitted]:
+            raise S3Error(
+                Code.OperationAborted,
+                "A part was replaced while the application was asked about the upload. Try again.",
+            )
+        if pending is not None:
+            tx.remove_pending(pending.row)
+        version_id = make_room(store, tx, live, wish.key, wish.conditions)
         modified_ms = store.clock.time_ms()
         version = tx.complete_upload(
             upload,
-            part_numbers=[part.part_number for part in chosen],
+            part_numbers=[part.part_number for part in found.parts],
             version_id=version_id,
-            etag=checksums.multipart_etag([part.etag for part in chosen]),
+            etag=found.etag,
             modified_ms=modified_ms,
-            checksum=checksum,
+            checksum=found.checksum,
             lock=lock.at_publication(tx, live, upload.lock, modified_ms),
-            encryption=sealing.completed(store, upload, size=size, part_count=len(chosen), customer=customer),
+            encryption=found.encryption,
         )
-        completion = _completion(upload_id, version, named, callback)
+        completion = _completion(wish.upload_id, version, fingerprint(wish.parts), callback)
         tx.put_completion(completion)
         return Completed(completion, version, is_repeat=False)
 
     return commit(store, work)
+
+
+def _candidate(store: Store, tx: ReadTx, upload: Upload, wish: Wish) -> Candidate:
+    chosen = _choose(store, tx, upload, wish.parts)
+    size = sum(part.size for part in chosen)
+    _check_size(store, size, wish.object_size)
+    checksum = _checksum(upload, chosen, wish.expected, wish.expected_type)
+    etag = checksums.multipart_etag([part.etag for part in chosen])
+    sealed = sealing.completed(store, upload, size=size, part_count=len(chosen), customer=wish.customer)
+    return Candidate(upload, tuple(chosen), size, etag, checksum, sealed)
 
 
 def _completion(
@@ -162,21 +227,23 @@ def _completion(
         callback_var=callback.callback_var,
         callback_access_key=callback.access_key,
         callback_id=callback.callback_id,
-        callback_state="pending",
+        callback_state=callback.state,
+        callback_reply=callback.reply,
+        callback_reply_type=callback.reply_type,
     )
 
 
-def _repeat(tx: Tx, bucket: Bucket, key: str, upload_id: str, named: str) -> Completed:
-    completion = tx.completion(bucket.id, key, upload_id)
-    if completion is None or completion.fingerprint != named:
-        raise S3Error(Code.NoSuchUpload, UploadId=upload_id)
-    version = tx.version(bucket.id, key, completion.version_id)
+def _repeat(tx: ReadTx, bucket: Bucket, wish: Wish) -> Completed:
+    completion = tx.completion(bucket.id, wish.key, wish.upload_id)
+    if completion is None or completion.fingerprint != fingerprint(wish.parts):
+        raise S3Error(Code.NoSuchUpload, UploadId=wish.upload_id)
+    version = tx.version(bucket.id, wish.key, completion.version_id)
     if version is not None and version.etag != completion.etag:
         version = None
     return Completed(completion, version, is_repeat=True)
 
 
-def _choose(store: Store, tx: Tx, upload: Upload, parts: Sequence[CompletedPart]) -> list[Part]:
+def _choose(store: Store, tx: ReadTx, upload: Upload, parts: Sequence[CompletedPart]) -> list[Part]:
     """The stored parts that the client named. Raises InvalidPart, EntityTooSmall."""
     stored = {part.part_number: part for part in tx.parts(upload.row)}
     minimum = store.settings.limits.part_min_bytes

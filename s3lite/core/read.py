@@ -7,7 +7,7 @@ so a reader that has begun finishes.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import BinaryIO
 
@@ -40,17 +40,20 @@ def read(
     offset: int,
     length: int,
     customer: CustomerKey | None = None,
+    parts: Sequence[Segment] | None = None,
 ) -> Iterator[bytes]:
     """Yield exactly ``length`` bytes of ``version`` from ``offset``.
+
+    ``parts`` are those of a version that is not published yet (`core.pending`).
 
     Raises InternalError when bytes are missing. Of an encrypted version the first piece has been opened on
     return: raises what `sealing.key_of_version` does, and InternalError for damage, also while it is read.
     """
     if version.encryption is not None:
-        return _read_sealed(store, version, offset, length, customer)
+        return _read_sealed(store, version, offset, length, customer, parts)
     if version.part_count == 0:
         return _read_blob(store, version.blob, offset, length)
-    return _read_segments(store, version, offset, length)
+    return _read_segments(store, segments(store, version) if parts is None else parts, offset, length)
 
 
 def small_bytes(store: Store, version: ObjectVersion) -> bytes | None:
@@ -89,20 +92,26 @@ def _read_blob(store: Store, blob: BlobId | None, offset: int, length: int) -> I
         ) from None
 
 
-def _read_segments(store: Store, version: ObjectVersion, offset: int, length: int) -> Iterator[bytes]:
-    for part, skip, take in _touched(segments(store, version), offset, length):
+def _read_segments(store: Store, parts: Sequence[Segment], offset: int, length: int) -> Iterator[bytes]:
+    for part, skip, take in _touched(parts, offset, length):
         yield from _read_blob(store, part.blob, skip, take)
 
 
 def _read_sealed(
-    store: Store, version: ObjectVersion, offset: int, length: int, customer: CustomerKey | None
+    store: Store,
+    version: ObjectVersion,
+    offset: int,
+    length: int,
+    customer: CustomerKey | None,
+    parts: Sequence[Segment] | None,
 ) -> Iterator[bytes]:
     key = sealing.key_of_version(store, version, customer)
     if length == 0:
         return iter(())
     if version.part_count == 0:
         return open_blob(store, key, version.blob, version.size, offset, length)
-    return sealing.primed(_open_parts(store, key, segments(store, version), offset, length))
+    parts = segments(store, version) if parts is None else parts
+    return sealing.primed(_open_parts(store, key, parts, offset, length))
 
 
 def open_blob(
@@ -116,12 +125,14 @@ def open_blob(
     return sealing.opened(key, size=size, offset=offset, length=length, read=read_blob)
 
 
-def _open_parts(store: Store, key: bytes, parts: list[Segment], offset: int, length: int) -> Iterator[bytes]:
+def _open_parts(
+    store: Store, key: bytes, parts: Sequence[Segment], offset: int, length: int
+) -> Iterator[bytes]:
     for part, skip, take in _touched(parts, offset, length):
         yield from open_blob(store, sealing.key_of_part(key, part), part.blob, part.size, skip, take)
 
 
-def _touched(parts: list[Segment], offset: int, length: int) -> Iterator[tuple[Segment, int, int]]:
+def _touched(parts: Sequence[Segment], offset: int, length: int) -> Iterator[tuple[Segment, int, int]]:
     """The parts that hold a range, with offset and length in each."""
     ends = list(accumulate(part.size for part in parts))
     index = bisect.bisect_right(ends, offset)

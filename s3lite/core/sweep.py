@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from s3lite.catalog.base import CatalogBusyError, Tx
-from s3lite.core import lifecycle
+from s3lite.core import lifecycle, pending
 from s3lite.core.store import Store
 from s3lite.core.write import commit
 from s3lite.model import BlobId
@@ -37,6 +37,7 @@ class Swept:
     orphans: int = 0
     temporaries: int = 0
     completions: int = 0
+    undecided: int = 0  # uploads whose gate nobody waits for any more
     expired: int = 0  # current objects, by lifecycle rules
     removed: int = 0  # noncurrent versions and delete markers, by lifecycle rules
 
@@ -58,6 +59,7 @@ def sweep(
     swept.blobs = _collect_garbage(store, now_ms + 1 - int(settings.storage.garbage_grace_s * 1000))
     before_ms = now_ms - int(settings.sweep.completion_ttl_s * 1000)
     swept.completions = commit(store, lambda tx: tx.forget_completions(before_ms=before_ms))
+    swept.undecided = pending.sweep(store, limit=_SLICE)
     swept.temporaries = store.blobs.sweep_temporary(older_than_s=settings.sweep.orphan_age_s)
     if orphans:
         swept.orphans = _remove_orphans(store)

@@ -32,6 +32,7 @@ from s3lite.model import (
     ObjectHead,
     ObjectLock,
     ObjectVersion,
+    Pending,
     Stored,
 )
 from s3lite.wire.body import Source
@@ -226,11 +227,20 @@ class NewVersion:
     encryption: Encryption | None = None
 
 
-def publish(store: Store, bucket: Bucket, new: NewVersion, conditions: WriteConditions) -> ObjectVersion:
+def publish(
+    store: Store,
+    bucket: Bucket,
+    new: NewVersion,
+    conditions: WriteConditions,
+    *,
+    pending: Pending | None = None,
+) -> ObjectVersion:
     """Make an object current, conditions decided in the committing transaction. Durable on return.
 
+    ``pending`` is the row that holds the new bytes since a gate was asked; it goes, unless this fails.
+
     Raises PreconditionFailed, NoSuchKey (If-Match on nothing), NoSuchBucket (deleted meanwhile),
-    OperationAborted (the source of a copy changed meanwhile); the new bytes are then removed.
+    OperationAborted (the source of a copy changed meanwhile); new bytes that no row holds are then removed.
     """
     modified_ms = store.clock.time_ms()
 
@@ -240,6 +250,8 @@ def publish(store: Store, bucket: Bucket, new: NewVersion, conditions: WriteCond
             source = tx.version(new.copy_of.bucket_id, new.copy_of.key, new.copy_of.version_id)
             if source is None or source.row != new.copy_of.row:
                 raise S3Error(Code.OperationAborted)
+        if pending is not None and new.copy_of is not None:
+            tx.remove_pending(pending.row)
         version_id = make_room(store, tx, live, new.key, conditions)
         return tx.insert_version(
             bucket_id=live.id,
@@ -255,14 +267,24 @@ def publish(store: Store, bucket: Bucket, new: NewVersion, conditions: WriteCond
             stored=new.stored,
             copy_of=new.copy_of,
             encryption=new.encryption,
+            pending=pending if new.copy_of is None else None,
             lock=lock.at_publication(tx, live, new.lock, modified_ms),
         )
 
     try:
         return commit(store, work)
     except S3Error:
-        discard(store, new.stored)
+        if pending is None:
+            discard(store, new.stored)
         raise
+    except LookupError as gone:  # the pending row at the end of its time, or the source of the copy
+        if new.copy_of is not None:
+            raise S3Error(Code.OperationAborted) from gone
+        raise S3Error(
+            Code.ServiceUnavailable,
+            "The decision about this upload came too late; nothing was stored. Try again.",
+            headers={"Retry-After": "2"},
+        ) from gone
 
 
 def commit(store: Store, work: Callable[[Tx], T]) -> T:

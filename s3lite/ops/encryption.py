@@ -123,8 +123,12 @@ def check_part(ctx: Context, encryption: Encryption | None) -> CustomerKey | Non
 
 def is_readable(ctx: Context, version: ObjectVersion) -> bool:
     """False of an object under a customer's key that did not come with this request."""
-    encryption = version.encryption
-    return encryption is None or encryption.mode != CUSTOMER or ctx.customer_key is not None
+    return not needs_customer_key(version) or ctx.customer_key is not None
+
+
+def needs_customer_key(version: ObjectVersion) -> bool:
+    """Whether only a request that brings a key can read the object."""
+    return version.encryption is not None and version.encryption.mode == CUSTOMER
 
 
 # ---------------------------------------------------------------- answers

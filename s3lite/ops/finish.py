@@ -15,7 +15,7 @@ from s3lite.callback.render import Event
 from s3lite.callback.send import Outcome
 from s3lite.callback.spec import CallbackSpec, RawCallback, parse
 from s3lite.context import Context
-from s3lite.core import read
+from s3lite.core.pending import Content
 from s3lite.errors import Code, S3Error
 from s3lite.model import NULL_VERSION, AccessKey, ObjectVersion
 from s3lite.ops import encryption, upload_headers
@@ -54,6 +54,11 @@ def prepare(ctx: Context, raw: RawCallback | None, *, requester: AccessKey | Non
     return Prepared(raw, spec, key, spec.reply or default)
 
 
+def is_gate(callback: Prepared | None) -> bool:
+    """Whether an application decides about the upload."""
+    return callback is not None and callback.spec.is_gate
+
+
 def version_headers(version: ObjectVersion) -> Headers:
     """ETag, version id, checksum and encryption of what an upload made.
 
@@ -75,6 +80,7 @@ def finish(
     callback: Prepared | None,
     answer: Response,
     *,
+    outcome: Outcome | None = None,
     content_md5: str = "",
     callback_id: str = "",
     on_outcome: Callable[[Outcome], None] | None = None,
@@ -82,21 +88,24 @@ def finish(
 ) -> Response:
     """Report an upload and return what its uploader gets.
 
-    ``answer`` is S3's usual one; ``content_md5`` the hex MD5 of a single upload; ``extra`` headers are
-    added to an answer that replaces the usual one (Location). Raises CallbackFailed (203 or 424).
+    ``answer`` is S3's usual one; ``outcome`` that of a gate, which was asked before; ``content_md5`` the hex
+    MD5 of a single upload; ``extra`` headers are added to an answer that replaces the usual one (Location).
+    Raises CallbackFailed (203 or 424).
     """
     ctx.services.publish_event(ctx, operation, version)
     if callback is None:
         return answer
-    outcome = ctx.services.callbacks.deliver(
-        callback.spec,
-        _event(ctx, operation, version, callback, content_md5, callback_id or ctx.store.ids.message()),
-        requester=callback.requester,
-        pub_key_url=_public_url(ctx) + "/.s3lite/callback-key.pem",
-        reply=callback.reply,
-    )
-    if on_outcome is not None:
-        on_outcome(outcome)
+    if outcome is None:
+        callback_id = callback_id or ctx.store.ids.message()
+        outcome = ctx.services.callbacks.deliver(
+            callback.spec,
+            event(ctx, operation, Content(version), callback, content_md5, callback_id),
+            requester=callback.requester,
+            pub_key_url=public_url(ctx) + "/.s3lite/callback-key.pem",
+            reply=callback.reply,
+        )
+        if on_outcome is not None:
+            on_outcome(outcome)
     return answer_for(ctx, version, callback, outcome, answer, extra or [])
 
 
@@ -130,19 +139,19 @@ def answer_for(
     raise S3Error(Code.CallbackFailed, outcome.message, headers=dict(headers))
 
 
-def _event(
+def event(
     ctx: Context,
     operation: str,
-    version: ObjectVersion,
+    content: Content,
     callback: Prepared,
     content_md5: str,
     callback_id: str,
 ) -> Event:
-    probed = None
+    """What there is to tell of an upload."""
+    version, probed = content.version, None
     if callback.spec.template.needs_image and encryption.is_readable(ctx, version):
         length = min(version.size, _IMAGE_BYTES)
-        pieces = read.read(ctx.store, version, offset=0, length=length, customer=ctx.customer_key)
-        probed = image.probe(b"".join(pieces))
+        probed = image.probe(b"".join(content.read(ctx.store, 0, length, customer=ctx.customer_key)))
     return Event(
         bucket=ctx.bucket.name,
         key=version.key,
@@ -160,7 +169,7 @@ def _event(
     )
 
 
-def _public_url(ctx: Context) -> str:
+def public_url(ctx: Context) -> str:
     """Where applications reach this server: as configured, else as the uploader did."""
     configured = ctx.settings.callback.public_url
     if configured:

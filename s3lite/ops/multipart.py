@@ -11,7 +11,7 @@ from s3lite.core.sealing import PartEnvelope
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.names import check_key
-from s3lite.ops import encryption, finish, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
 from s3lite.ops.listing import encoding_type, owners_of
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, ranges, results
@@ -228,19 +228,21 @@ def complete_multipart_upload(ctx: Context) -> Response:
     when = conditions.parse_write_conditions(ctx.headers)
     customer = ctx.customer_key = encryption.customer_key(ctx, ctx.headers)
     parts = parse_complete(ctx.document(has_checksum=False), max_parts=ctx.settings.limits.parts)
-    done = multipart.complete(
-        ctx.store,
-        ctx.bucket,
-        ctx.key,
-        upload_id,
-        parts,
+    wish = multipart.Wish(
+        key=ctx.key,
+        upload_id=upload_id,
+        parts=parts,
         conditions=when,
         expected=checksums.values_in_headers(ctx.headers),
         expected_type=ctx.headers.get("x-amz-checksum-type", "").upper(),
         object_size=_object_size(ctx),
-        callback=_record(ctx, callback),
         customer=customer,
     )
+    outcome = None
+    if callback is not None and callback.spec.is_gate:
+        done, callback, outcome = gate.complete(ctx, callback, wish)
+    else:
+        done = multipart.complete(ctx.store, ctx.bucket, wish, _record(ctx, callback))
     document = results.complete_multipart_upload(
         bucket=ctx.bucket.name,
         key=ctx.key,
@@ -254,7 +256,7 @@ def complete_multipart_upload(ctx: Context) -> Response:
     if done.version is not None:
         headers += lifecycle.expiration_headers(ctx, done.version)
         headers += encryption.read_headers(ctx, done.version)
-    return _report(ctx, done, callback, xml(document, headers=headers))
+    return _report(ctx, done, callback, outcome, xml(document, headers=headers))
 
 
 def _object_size(ctx: Context) -> int | None:
@@ -293,9 +295,16 @@ def _kept_callback(ctx: Context, upload_id: str) -> finish.Prepared | None:
 
 
 def _report(
-    ctx: Context, done: multipart.Completed, callback: finish.Prepared | None, answer: Response
+    ctx: Context,
+    done: multipart.Completed,
+    callback: finish.Prepared | None,
+    outcome: Outcome | None,
+    answer: Response,
 ) -> Response:
-    """Send the callback, or, for a repeat whose callback has succeeded, answer as it did."""
+    """Send the callback, or, for a repeat whose callback has succeeded, answer as it did.
+
+    ``outcome`` is that of a gate, which has been asked.
+    """
     completion = done.completion
     if done.version is None or (done.is_repeat and not completion.callback_id):
         return answer
@@ -309,6 +318,8 @@ def _report(
             content_type=completion.callback_reply_type,
             message="",
         )
+        if callback.spec.is_gate:
+            callback = gate.answered_as(callback, outcome)
         return finish.answer_for(ctx, done.version, callback, outcome, answer, extra)
     return finish.finish(
         ctx,
@@ -316,6 +327,7 @@ def _report(
         done.version,
         callback,
         answer,
+        outcome=outcome,
         callback_id=completion.callback_id,
         on_outcome=lambda outcome: _remember(ctx, completion, outcome),
         extra=extra,

@@ -13,7 +13,7 @@ from s3lite.core import read, sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
-from s3lite.ops import encryption, finish, lifecycle, upload_headers
+from s3lite.ops import encryption, finish, gate, lifecycle, upload_headers
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -40,30 +40,35 @@ def put_object(ctx: Context) -> Response:
     check_conditions(ctx, when)
     request = checksums.parse_checksum_headers(ctx.headers)
     callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller))
+    gate.require_open(ctx, callback)
     source = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
 
     stored, digests = take(
-        ctx, source, size=ctx.payload_length(), request=request, key=envelope.key if envelope else None
+        ctx,
+        source,
+        size=ctx.payload_length(),
+        request=request,
+        key=envelope.key if envelope else None,
+        sha256=finish.is_gate(callback),
     )
-    version = write.publish(
-        ctx.store,
-        ctx.bucket,
-        write.NewVersion(
-            key=ctx.key,
-            owner_id=owner_id,
-            head=head,
-            acl=acl,
-            size=stored.size,
-            etag=digests.etag,
-            checksum=stored_checksum(request, digests),
-            stored=stored,
-            lock=lock,
-            encryption=envelope.for_object(stored) if envelope else None,
-        ),
-        when,
+    new = write.NewVersion(
+        key=ctx.key,
+        owner_id=owner_id,
+        head=head,
+        acl=acl,
+        size=stored.size,
+        etag=digests.etag,
+        checksum=stored_checksum(request, digests),
+        stored=stored,
+        lock=lock,
+        encryption=envelope.for_object(stored) if envelope else None,
     )
+    done = gate.publish(ctx, "PutObject", callback, new, when, digests)
+    version = done.version
     answer = empty(200, finish.version_headers(version) + lifecycle.expiration_headers(ctx, version))
-    return finish.finish(ctx, "PutObject", version, callback, answer, content_md5=digests.etag)
+    return finish.finish(
+        ctx, "PutObject", version, done.callback, answer, outcome=done.outcome, content_md5=digests.etag
+    )
 
 
 def take(
@@ -74,12 +79,14 @@ def take(
     request: ChecksumRequest,
     limits: tuple[int, int] | None = None,
     key: bytes | None = None,
+    sha256: bool = False,
 ) -> tuple[Stored, Digests]:
     """Receive a payload to durable storage with every hash checked; nothing is published yet.
 
-    ``limits`` is a form policy's content-length-range; with a ``key`` the bytes are sealed.
+    ``limits`` is a form policy's content-length-range; with a ``key`` the bytes are sealed; ``sha256`` asks for
+    that digest, too.
     """
-    digests = Digests(algorithms_of(request) or {"CRC64NVME"}, sha256=ctx.payload.kind == "sha256")
+    digests = Digests(algorithms_of(request) or {"CRC64NVME"}, sha256=sha256 or ctx.payload.kind == "sha256")
 
     def verify(received: int) -> None:
         ctx.received = received

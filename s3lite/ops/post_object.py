@@ -16,7 +16,7 @@ from s3lite.core import sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import ObjectHead, ObjectVersion
 from s3lite.names import check_key
-from s3lite.ops import encryption, finish, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -70,13 +70,15 @@ def post_object(ctx: Context) -> Response:
         unlisted=ctx.settings.callback.form_unlisted,
     )
     callback = finish.prepare(ctx, raw)
-    version, md5 = _store(ctx, reader, fields, policy)
+    gate.require_open(ctx, callback)
+    done, md5 = _store(ctx, reader, fields, policy, callback)
     return finish.finish(
         ctx,
         "PostObject",
-        version,
-        callback,
-        _answer(ctx, version, fields),
+        done.version,
+        done.callback,
+        _answer(ctx, done.version, fields),
+        outcome=done.outcome,
         content_md5=md5,
         extra=[("Location", object_read.location(ctx))],
     )
@@ -95,8 +97,12 @@ def _check_policy(ctx: Context, fields: Mapping[str, str], policy: PostPolicy, *
 
 
 def _store(
-    ctx: Context, reader: FormReader, fields: Mapping[str, str], policy: PostPolicy | None
-) -> tuple[ObjectVersion, str]:
+    ctx: Context,
+    reader: FormReader,
+    fields: Mapping[str, str],
+    policy: PostPolicy | None,
+    callback: finish.Prepared | None,
+) -> tuple[gate.Published, str]:
     headers = _as_headers(fields)
     upload_headers.refuse_not_offered(headers)
     head = _object_head(ctx, headers, reader.file_content_type)
@@ -113,25 +119,22 @@ def _store(
         request=request,
         limits=(low, high),
         key=envelope.key if envelope else None,
+        sha256=finish.is_gate(callback),
     )
-    version = write.publish(
-        ctx.store,
-        ctx.bucket,
-        write.NewVersion(
-            key=ctx.key,
-            owner_id=owner_id,
-            head=head,
-            acl=acl,
-            size=stored.size,
-            etag=digests.etag,
-            checksum=object_write.stored_checksum(request, digests),
-            stored=stored,
-            lock=lock,
-            encryption=envelope.for_object(stored) if envelope else None,
-        ),
-        conditions.parse_write_conditions(headers),
+    new = write.NewVersion(
+        key=ctx.key,
+        owner_id=owner_id,
+        head=head,
+        acl=acl,
+        size=stored.size,
+        etag=digests.etag,
+        checksum=object_write.stored_checksum(request, digests),
+        stored=stored,
+        lock=lock,
+        encryption=envelope.for_object(stored) if envelope else None,
     )
-    return version, digests.etag
+    when = conditions.parse_write_conditions(headers)
+    return gate.publish(ctx, "PostObject", callback, new, when, digests), digests.etag
 
 
 def _object_head(ctx: Context, headers: Mapping[str, str], file_type: str | None) -> ObjectHead:

@@ -575,6 +575,7 @@ def test_counts(catalog, writer, bucket):
         "bytes": 13,
         "uploads": 1,
         "parts": 1,
+        "pending": 0,
         "blobs": 3,
         "inline": 1,
         "garbage": 1,

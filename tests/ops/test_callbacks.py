@@ -4,60 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import socket
-from collections.abc import Iterator
-from typing import Any
 from urllib.parse import parse_qs, quote
 
 import forms
 import pytest
+from callbacks import CONTENT, VARIABLES, callback, closed_port, encode, headers
 from client import S3, Answer
 
 from s3lite.app import Application
 from s3lite.callback.listen import Answer as Reply
 from s3lite.callback.listen import Receiver
-from s3lite.callback.signing import new_webhook_secret
 from s3lite.model import AccessKey
 
-BODY = "bucket=${bucket}&filename=${object}&size=${size}&mimeType=${mimeType}&my_var=${x:var1}"
-VARIABLES = {"x:var1": "value1", "x:var2": "value2"}
 EXPECTED = b"bucket=bucket&filename=key&size=15&mimeType=text%2Fplain&my_var=value1"
-CONTENT = b"this is content"
-
-
-def encode(document: Any) -> str:
-    return base64.b64encode(json.dumps(document).encode()).decode()
-
-
-@pytest.fixture
-def receiver(app: Application, s3: S3) -> Iterator[Receiver]:
-    """Knows the webhook secret of alice's key."""
-    secret = new_webhook_secret()
-
-    def work(tx):
-        key = tx.access_key("alice-key")
-        tx.put_access_key(
-            AccessKey(
-                key.access_key, key.secret_key, key.account, webhook_secret=secret, created_ms=key.created_ms
-            )
-        )
-
-    app.services.store.catalog.write(work)
-    with Receiver(secrets=[secret], oss_pem=app.services.callback_keys.public_pem()) as listening:
-        yield listening
-
-
-def callback(url: str, **more: Any) -> dict[str, Any]:
-    return {"callbackUrl": url, "callbackBody": BODY} | more
-
-
-def headers(url: str, **more: Any) -> dict[str, str]:
-    return {
-        "x-amz-meta-callback": encode(callback(url, **more)),
-        "x-amz-meta-callback-var": encode(VARIABLES),
-        "Content-Type": "text/plain",
-    }
 
 
 @pytest.mark.parametrize("signer", ["v2", "v4"])
@@ -220,12 +179,6 @@ def test_form_fields_that_no_condition_names_are_refused(s3: S3, receiver: Recei
 
 
 # ---------------------------------------------------------------- when the application fails
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 FAULTS = [

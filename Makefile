@@ -2,12 +2,13 @@
 # make test    the whole test suite
 # make lint    ruff and mypy
 # make bench   the quick benchmark
+# make torture SEED=7 MINUTES=30   crashes, faults, races and hostile peers, for long (docs/reliability.md)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint bench clean
+.PHONY: serve test lint bench torture clean
 
 $(VENV)/.server: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,6 +32,9 @@ lint: $(VENV)/.tests
 
 bench: $(VENV)/.tests
 	$(BIN)/python bench/quick.py
+
+torture: $(VENV)/.tests
+	PYTHONPATH=.:tests $(BIN)/python -m torture --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -214,6 +214,15 @@ class Segment:
     sealed_key: str = ""
 
 
+class ListedKind(NamedTuple):
+    """What most rows of a listing have in common."""
+
+    owner_id: str
+    storage_class: str
+    checksum_algorithm: str
+    checksum_type: str
+
+
 class ListedObject(NamedTuple):
     """A row of ListObjects: only what a covering index holds."""
 
@@ -221,10 +230,7 @@ class ListedObject(NamedTuple):
     size: int
     etag: str
     modified_ms: int
-    owner_id: str
-    storage_class: str
-    checksum_algorithm: str
-    checksum_type: str
+    kind: ListedKind
 
 
 class ListedVersion(NamedTuple):

@@ -120,6 +120,21 @@ class ReadTx(Protocol):
     ) -> list[ListedObject]:
         """Current versions that are no delete markers, by key. One covering range scan."""
 
+    def walk_objects(
+        self,
+        bucket_id: int,
+        *,
+        prefix: bytes,
+        delimiter: bytes,
+        lower: bytes,
+        upper: bytes | None,
+        limit: int,
+    ) -> list[ListedObject | str]:
+        """As `list_objects`; keys that go on after ``prefix`` to a ``delimiter`` become one common prefix.
+
+        Each step is a seek: dear for keys side by side, cheap over any number of keys below a prefix.
+        """
+
     def list_versions(
         self,
         bucket_id: int,

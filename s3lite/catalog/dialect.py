@@ -34,6 +34,8 @@ _WORDS = (
     (re.compile(r"\bjson_each\(\?\)"), "jsonb_array_elements_text(CAST(? AS jsonb)) AS each (value)"),
     (re.compile(r"\bgroup_concat\("), "string_agg("),
     (re.compile(r"\bAS INTEGER\b"), "AS bigint"),
+    (re.compile(r"\bAS BLOB\b"), "AS bytea"),
+    (re.compile(r"\binstr\((substr\([^()]*\([^()]*\)\)), ([a-z]+)\)"), r"position(\2 IN \1)"),
     (re.compile(r"\bsum\(([^()]*)\)"), r"CAST(sum(\1) AS bigint)"),  # of bigints it is numeric
 )
 _COLUMNS = (

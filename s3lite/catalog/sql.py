@@ -10,6 +10,7 @@ PostgreSQL share (RETURNING, ON CONFLICT, UPDATE … FROM, row values). The one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Protocol
 
 from s3lite.catalog import rows
@@ -23,6 +24,7 @@ from s3lite.model import (
     BlobId,
     Bucket,
     Completion,
+    ListedKind,
     ListedObject,
     ListedVersion,
     ObjectVersion,
@@ -40,6 +42,27 @@ _VERSIONS = f"SELECT {rows.VERSION_COLUMNS} FROM versions"
 _LISTED = f"SELECT {rows.LISTED_COLUMNS} FROM versions"
 _UPLOADS = f"SELECT {rows.UPLOAD_COLUMNS} FROM uploads"
 _PARTS = f"SELECT {rows.PART_COLUMNS} FROM parts WHERE upload_row = ?"
+
+# From each key to the next that is not below the same common prefix. The next is sought from behind it: its
+# delimiter replaced by the delimiter's successor, which no key below begins with.
+_CUT = "instr(substr(walk.key, CAST(begin AS int)), mark)"
+_NEXT = """SELECT key FROM versions
+    WHERE bucket_id = ? AND key >= {lower} AND key < ? AND is_latest AND NOT is_delete_marker
+    ORDER BY key LIMIT 1"""
+_AFTER = f"""CAST(CASE WHEN {_CUT} > 0
+    THEN substr(walk.key, 1, CAST(begin - 2 + {_CUT} AS int)) || behind ELSE walk.key || low END AS BLOB)"""
+_WALK = f"""
+WITH RECURSIVE given (begin, mark, behind, low) AS (
+    SELECT CAST(? AS INTEGER), CAST(? AS BLOB), CAST(? AS BLOB), CAST(? AS BLOB)),
+walk (step, key) AS (
+    SELECT 1, ({_NEXT.format(lower="?")})
+    UNION ALL
+    SELECT step + 1, ({_NEXT.format(lower=_AFTER)})
+    FROM walk CROSS JOIN given WHERE walk.key IS NOT NULL AND step < CAST(? AS INTEGER)),
+stops (key, cut) AS (SELECT walk.key, {_CUT} FROM walk CROSS JOIN given WHERE walk.key IS NOT NULL)
+SELECT stops.key, cut, {rows.LISTED_COLUMNS[5:]}
+FROM stops LEFT JOIN versions
+ON cut = 0 AND bucket_id = ? AND versions.key = stops.key AND is_latest AND NOT is_delete_marker"""
 
 _LIST_VERSIONS = f"""
 SELECT * FROM (
@@ -138,6 +161,7 @@ class SqlRead(OutboxReadSql, PendingQuestions):
     def __init__(self, session: Session, secrets: SecretBox) -> None:
         self._session = session
         self._secrets = secrets
+        self._usual = ListedKind("", "STANDARD", "", "")
 
     # -- accounts and keys
 
@@ -271,12 +295,46 @@ class SqlRead(OutboxReadSql, PendingQuestions):
     def list_objects(
         self, bucket_id: int, *, lower: bytes, upper: bytes | None, limit: int
     ) -> list[ListedObject]:
+        usual = self._usual
         found = self._session.all(
             _LISTED + " WHERE bucket_id = ? AND key >= ? AND key < ? AND is_latest AND NOT is_delete_marker "
             "ORDER BY key LIMIT ?",
-            (bucket_id, lower, _NO_UPPER if upper is None else upper, limit),
+            (*usual, bucket_id, lower, _NO_UPPER if upper is None else upper, limit),
         )
-        return rows.listed_objects(found)
+        return self._listed(found, usual)
+
+    def walk_objects(
+        self,
+        bucket_id: int,
+        *,
+        prefix: bytes,
+        delimiter: bytes,
+        lower: bytes,
+        upper: bytes | None,
+        limit: int,
+    ) -> list[ListedObject | str]:
+        usual = self._usual
+        end = _NO_UPPER if upper is None else upper
+        behind = delimiter[:-1] + bytes([delimiter[-1] + 1])  # UTF-8 has no byte FF
+        found = self._session.all(
+            _WALK,
+            (
+                *(len(prefix) + 1, delimiter, behind, b"\0"),
+                *(bucket_id, lower, end),
+                *(bucket_id, end, limit),
+                *(*usual, bucket_id),
+            ),
+        )
+        found.sort(key=itemgetter(0))  # as SQLite hands them out anyway
+        entries = iter(self._listed([(key, *rest) for key, cut, *rest in found if not cut], usual))
+        skip = len(prefix) + len(delimiter) - 1
+        return [str(key[: cut + skip], "utf-8") if cut else next(entries) for key, cut, *_ in found]
+
+    def _listed(self, found: list[Row], usual: ListedKind) -> list[ListedObject]:
+        listed = rows.listed_objects(found, usual)
+        if listed:
+            self._usual = listed[-1].kind  # a guess at what most rows of the next page are
+        return listed
 
     def list_versions(
         self,

@@ -56,11 +56,69 @@ def list_objects(
 ) -> Page[ListedObject]:
     """ListObjects and ListObjectsV2: entries after ``after``, at most ``limit`` with common prefixes."""
 
-    def scan(lower: bytes, upper: bytes | None, _row: object, count: int) -> list[ListedObject]:
-        return tx.list_objects(bucket_id, lower=lower, upper=upper, limit=count)
+    if limit == 0:
+        return Page((), ())
+    begin = prefix.encode()
+    lower = max(_past(after, prefix, delimiter), begin) if after else begin
+    upper = successor(begin) if prefix else None
+    if delimiter:
+        return _folded(tx, bucket_id, prefix, delimiter, lower, upper, limit)
+    entries = tx.list_objects(bucket_id, lower=lower, upper=upper, limit=limit + 1)
+    if len(entries) <= limit:
+        return Page(entries, ())
+    entries.pop()
+    return Page(entries, (), entries[-1].key, entries[-1])
 
-    lower = _past(after, prefix, delimiter) if after else b""
-    return _page(scan, prefix, delimiter, lower, None, limit)
+
+def _folded(
+    tx: ReadTx, bucket_id: int, prefix: str, delimiter: str, lower: bytes, upper: bytes | None, limit: int
+) -> Page[ListedObject]:
+    """With a delimiter: seeks where prefix follows prefix, scans where key follows key."""
+    entries: list[ListedObject] = []
+    prefixes: list[str] = []
+    last: ListedObject | str = ""
+    count, fewer = 32, False
+    while not fewer:
+        count = min(count, limit + 1 - len(entries) - len(prefixes))
+        stops: list[ListedObject | str]
+        if isinstance(last, str) and last:
+            marks = {"prefix": prefix.encode(), "delimiter": delimiter.encode()}
+            stops = tx.walk_objects(bucket_id, **marks, lower=lower, upper=upper, limit=count)
+            fewer = len(stops) < count
+        else:
+            found = tx.list_objects(bucket_id, lower=lower, upper=upper, limit=count)
+            stops = _fold(found, prefix, delimiter)
+            fewer = len(found) < count
+        for stop in stops:
+            if len(entries) + len(prefixes) == limit:
+                return Page(entries, prefixes, *((last, None) if isinstance(last, str) else (last.key, last)))
+            if isinstance(stop, str):
+                prefixes.append(stop)
+            else:
+                entries.append(stop)
+            last = stop
+        if isinstance(last, str):
+            behind = successor(last.encode())
+            if behind is None:
+                break
+            lower = behind
+        else:
+            lower = last.key.encode() + b"\0"
+        count *= 4
+    return Page(entries, prefixes)
+
+
+def _fold(found: Sequence[ListedObject], prefix: str, delimiter: str) -> list[ListedObject | str]:
+    """Entries, those below a common prefix replaced by it."""
+    stops: list[ListedObject | str] = []
+    below = ""
+    for row in found:
+        if below and row.key.startswith(below):
+            continue
+        cut = row.key.find(delimiter, len(prefix))
+        below = row.key[: cut + len(delimiter)] if cut >= 0 else ""
+        stops.append(below or row)
+    return stops
 
 
 def list_versions(

@@ -31,7 +31,7 @@ def list_objects(ctx: Context) -> Response:
             after=params.get("marker", ""),
             limit=max_keys,
         )
-        owners = owners_of(tx, {entry.owner_id for entry in found.entries})
+        owners = owners_of(tx, {entry.kind.owner_id for entry in found.entries})
     page = results.ObjectsPage(
         bucket=ctx.bucket.name,
         prefix=params.get("prefix", ""),
@@ -71,7 +71,7 @@ def list_objects_v2(ctx: Context) -> Response:
             after=after,
             limit=max_keys,
         )
-        owners = owners_of(tx, {entry.owner_id for entry in found.entries}) if fetch_owner else None
+        owners = owners_of(tx, {entry.kind.owner_id for entry in found.entries}) if fetch_owner else None
     page = results.ObjectsPage(
         bucket=ctx.bucket.name,
         prefix=params.get("prefix", ""),

@@ -399,8 +399,38 @@ def test_list_objects_is_in_byte_order_without_markers_and_old_versions(catalog,
 def test_list_objects_row(catalog, writer, bucket):
     writer.version(bucket, "k", stored=writer.stored(), checksum=Checksum("SHA1", "x"))
     (entry,) = ask(catalog, lambda tx: tx.list_objects(bucket.id, lower=b"", upper=None, limit=9))
-    assert entry == ("k", 4, "e", 7, "alice", "STANDARD", "SHA1", "FULL_OBJECT")
-    assert entry.storage_class == "STANDARD"
+    assert entry == ("k", 4, "e", 7, ("alice", "STANDARD", "SHA1", "FULL_OBJECT"))
+    assert entry.kind.storage_class == "STANDARD"
+
+
+def test_list_objects_of_several_kinds(catalog, writer, bucket):
+    kinds = {"a": "x/alice", "b": "bob", "c": "bob", "d": "x/alice"}
+    for key, owner in kinds.items():
+        writer.version(bucket, key, owner_id=owner)
+    for _ in range(2):  # the second time knows the usual kind
+        found = ask(catalog, lambda tx: tx.list_objects(bucket.id, lower=b"", upper=None, limit=9))
+        assert {entry.key: entry.kind.owner_id for entry in found} == kinds
+
+
+def walked(catalog, bucket, prefix="", delimiter="/", lower="", upper=None, limit=99):
+    """Stops of a walk; keys of entries in brackets."""
+    marks = {"prefix": prefix.encode(), "delimiter": delimiter.encode(), "lower": lower.encode()}
+    found = ask(catalog, lambda tx: tx.walk_objects(bucket.id, **marks, upper=upper, limit=limit))
+    return [stop if isinstance(stop, str) else [stop.key] for stop in found]
+
+
+def test_walk_objects_goes_from_prefix_to_prefix(catalog, writer, bucket):
+    for key in ("a", "a/1", "a/2/3", "a0", "b/", "b/\U0010ffff", "c", "é/x", "\uffff"):
+        writer.version(bucket, key)
+    writer.version(bucket, "bb/gone", is_delete_marker=True)
+    assert walked(catalog, bucket) == [["a"], "a/", ["a0"], "b/", ["c"], "é/", ["\uffff"]]
+    assert walked(catalog, bucket, limit=2) == [["a"], "a/"]
+    assert walked(catalog, bucket, "a/", lower="a/", upper=b"a0") == [["a/1"], "a/2/"]
+    assert walked(catalog, bucket, "é", lower="é", upper=b"\xc3\xaa") == ["é/"]
+    assert walked(catalog, bucket, delimiter="/2/", lower="a/") == [
+        *(["a/1"], "a/2/", ["a0"], ["b/"], ["b/\U0010ffff"], ["c"], ["é/x"], ["\uffff"])
+    ]
+    assert walked(catalog, bucket, lower="zzz\uffff", upper=b"zzzz") == []
 
 
 def test_list_versions_pages_through_everything_once(catalog, writer, bucket):

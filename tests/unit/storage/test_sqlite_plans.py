@@ -62,6 +62,14 @@ def test_list_objects_reads_the_covering_index_only(explained):
     assert plan == ("SEARCH versions USING COVERING INDEX versions_listed (bucket_id=? AND key>? AND key<?)")
 
 
+def test_walk_objects_seeks_in_the_covering_index(explained):
+    read(explained).walk_objects(1, prefix=b"a", delimiter=b"/", lower=b"a", upper=b"b", limit=9)
+    steps = [plan for plan in explained.plans if "versions" in plan]
+    assert len(steps) == 3
+    assert all(plan.startswith("SEARCH versions USING COVERING INDEX versions_listed") for plan in steps)
+    assert not [plan for plan in explained.plans if "TEMP B-TREE" in plan]
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_questions_search_and_do_not_sort(explained, question):
     question(read(explained))

@@ -16,6 +16,7 @@ from s3lite.model import (
     Bucket,
     Checksum,
     Grant,
+    ListedKind,
     ListedObject,
     ListedVersion,
     ObjectHead,
@@ -48,7 +49,7 @@ def order(document: bytes) -> list[str]:
 def objects_page(**changes) -> results.ObjectsPage:
     values = {
         "bucket": "b", "prefix": "p", "delimiter": "", "max_keys": 10, "is_truncated": False,
-        "entries": [ListedObject("p/a", 5, "abc", MODIFIED_MS, OWNER.id, "STANDARD", "", "")],
+        "entries": [ListedObject("p/a", 5, "abc", MODIFIED_MS, ListedKind(OWNER.id, "STANDARD", "", ""))],
         "common_prefixes": [], "owners": {OWNER.id: OWNER},
     }  # fmt: skip
     return results.ObjectsPage(**values | changes)
@@ -98,7 +99,7 @@ def test_list_objects():
 
 
 def test_list_objects_v2():
-    entry = ListedObject("a", 0, "abc", MODIFIED_MS, OWNER.id, "GLACIER", "CRC32", "FULL_OBJECT")
+    entry = ListedObject("a", 0, "abc", MODIFIED_MS, ListedKind(OWNER.id, "GLACIER", "CRC32", "FULL_OBJECT"))
     page = objects_page(
         entries=[entry],
         owners=None,
@@ -137,7 +138,7 @@ def test_keys_survive_listings(operation, write, encoding_type, key):
     if not encoding_type and key == "\x01\x7f":
         pytest.skip("not expressible in XML")
     page = objects_page(
-        entries=[ListedObject(key, 1, "e", MODIFIED_MS, OWNER.id, "STANDARD", "", "")], common_prefixes=[key],
+        entries=[ListedObject(key, 1, "e", MODIFIED_MS, ListedKind(OWNER.id, "STANDARD", "", ""))], common_prefixes=[key],
         prefix=key, delimiter=key, marker=key, next_marker=key, start_after=key, encoding_type=encoding_type,
     )  # fmt: skip
     parsed = read_back(operation, write(page))
@@ -167,7 +168,9 @@ def test_keys_survive_listings(operation, write, encoding_type, key):
 
 @given(st.lists(st.text(max_size=10), max_size=4), st.sampled_from(["", "url"]))
 def test_any_keys_make_a_well_formed_page(keys, encoding_type):
-    entries = [ListedObject(key, 1, "e", MODIFIED_MS, OWNER.id, "STANDARD", "", "") for key in keys]
+    entries = [
+        ListedObject(key, 1, "e", MODIFIED_MS, ListedKind(OWNER.id, "STANDARD", "", "")) for key in keys
+    ]
     page = objects_page(
         entries=entries, common_prefixes=keys, prefix="".join(keys), encoding_type=encoding_type
     )

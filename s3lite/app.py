@@ -28,6 +28,8 @@ from s3lite.blobs.base import BlobStore
 from s3lite.callback.send import CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
 from s3lite.context import IDENTITY, Context, Level, Route, Services
+from s3lite.core.carriers import Carriers, delivery_of
+from s3lite.core.courier import Courier
 from s3lite.core.store import Store
 from s3lite.core.sweep import Sweeper
 from s3lite.dispatch import Dispatcher
@@ -89,7 +91,9 @@ class Application:
         self._sweeper: Sweeper | None = None
         self._pid = 0
         self._keys: dict[str, tuple[float, AccessKey]] = {}  # until when, by access key
+        self._courier: Courier | None = None
         store = Store(self._catalog, self._blobs, clock, ids, settings, storage.keyring)
+        body_bytes = settings.outbox.log_body_bytes
         self.services = Services(
             settings=settings,
             store=store,
@@ -102,6 +106,7 @@ class Application:
                 ids=ids,
                 own_listeners=bootstrap.own_listeners(settings),
                 threads=settings.threads,
+                on_log=lambda attempt: store.outbox.record(delivery_of(attempt, body_bytes=body_bytes)),
             ),
             callback_keys=storage.callback_keys,
             on_event=on_event,
@@ -342,18 +347,23 @@ class Application:
     # ------------------------------------------------------------ life cycle
 
     def start_upkeep(self) -> None:
-        """Start the sweeper in this process, once; also done by the first request."""
+        """Start the sweeper and the courier in this process, once; also done by the first request."""
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
         if self._settings.sweep.enabled:
             self._sweeper = Sweeper(self.services.store)
             self._sweeper.start()
+        store = self.services.store
+        self._courier = Courier(store, Carriers(store, self.services.callbacks))
+        self._courier.start()
 
     def close(self) -> None:
-        """End the sweeper, close connections and files. No request may follow."""
+        """End the sweeper and the courier, close connections and files. No request may follow."""
         if self._sweeper is not None:
             self._sweeper.stop()
+        if self._courier is not None:
+            self._courier.stop()
         self.services.callbacks.close()
         self._catalog.close()
         self._blobs.close()

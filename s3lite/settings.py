@@ -80,6 +80,29 @@ class CallbackSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """Delivery of asynchronous callbacks and of notifications, and its log (docs/callbacks.md)."""
+
+    enabled: bool = _setting(True, "deliver from this server; off: it only writes, other nodes deliver")
+    schedule_s: tuple[float, ...] = _setting(
+        (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0),
+        "seconds before each attempt, from the one before it; after the last one a message is dead",
+    )
+    threads: int = _setting(16, "messages being sent at once, per worker; none of them holds up requests")
+    per_target: int = _setting(4, "of these, one account's messages to one host and port, or to one target")
+    poll_s: float = _setting(1.0, "seconds between two looks for messages of other processes")
+    lease_s: float = _setting(
+        60.0, "seconds after which messages of a process that has died are sent by others"
+    )
+    dead_days: float = _setting(30.0, "days that dead messages are kept; 0: until they are purged")
+    log_days: float = _setting(7.0, "days that attempts stay in the delivery log")
+    log_rows: int = _setting(100_000, "attempts in the delivery log; 0: it is not kept")
+    log_body_bytes: int = _setting(
+        0, "bytes of what was sent and answered that the log keeps, of each attempt; 0: none"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """What a client can make large or many (docs/limits.md)."""
 
@@ -231,6 +254,7 @@ class Settings:
         320, "requests of each worker that may wait at once for a client, a disk or an application"
     )
     callback: CallbackSettings = field(default_factory=CallbackSettings)
+    outbox: OutboxSettings = field(default_factory=OutboxSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
@@ -369,6 +393,10 @@ def _contradictions(settings: Settings) -> list[str]:
         faults.append(
             "callback.max_inflight must be less than threads: waiting callbacks would hold them all"
         )
+    if settings.outbox.lease_s < settings.callback.total_timeout_s + 5:
+        faults.append("outbox.lease_s must be 5 s more than callback.total_timeout_s, the longest attempt")
+    if not settings.outbox.schedule_s or not settings.outbox.threads or not settings.outbox.per_target:
+        faults.append("outbox.schedule_s, outbox.threads and outbox.per_target must not be empty or 0")
     host, _, port = settings.bind.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         faults.append(f"bind = {settings.bind!r}: must be ADDRESS:PORT")

@@ -82,7 +82,9 @@ class Exchange:
     def _judge(self, answer: http.client.HTTPResponse) -> None:
         """Decide whether it counts as success. Raises Failure, TimeoutError."""
         self.status = answer.status
-        self.retry_after_s = reply.retry_after(answer.headers.get("retry-after", ""))
+        self.retry_after_s = reply.retry_after(
+            answer.headers.get("retry-after", ""), answer.headers.get("date", "")
+        )
         if self._reply_mode == "gate" and reply.is_refusal(answer.status):
             self._take_refusal(answer)
         if not reply.is_success(answer.status, reply=self._reply_mode):

@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from xml.parsers import expat
 
+from s3lite.times import parse_http_date
+
 TOO_LONG = "Error status : 400.User server return too long content-length value."
 BAD_LENGTH = "Error status : 400.User server return invalid content-length value."
 NOT_JSON = "Response body is not valid json format."
@@ -28,9 +30,15 @@ def is_refusal(status: int) -> bool:
     return 400 <= status < 500 and status not in _ASK_LATER
 
 
-def retry_after(text: str) -> int:
-    """Seconds of a Retry-After header, bounded; 0 for none, for dates, and for anything else."""
-    return min(int(text), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+def retry_after(text: str, date: str = "") -> int:
+    """Seconds of a Retry-After header, bounded; 0 for none, and for anything else.
+
+    A time is counted from the answer's own ``date``, whatever the clocks here and there say.
+    """
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return min(int(text), MAX_RETRY_AFTER_S)
+    until, now = parse_http_date(text), parse_http_date(date)
+    return min(max(int(until - now), 0), MAX_RETRY_AFTER_S) if until and now else 0
 
 
 def framing_fault(lengths: Sequence[str], encodings: Sequence[str]) -> bool:

@@ -127,7 +127,7 @@ def message_of(
         request_id=event.request_id,
         requester=requester,
         pub_key_url=pub_key_url,
-        mode=mode,
+        mode=reply if reply == "gate" else mode,
     )
 
 

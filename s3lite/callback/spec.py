@@ -23,7 +23,7 @@ from s3lite.model import Identity, RequestHead
 MAX_BASE64 = 5120
 """Bytes of Base64 text, each for callback and callback-var; in a form, of all ``x:`` values together."""
 MAX_URLS = 5
-MODES = ("sync", "gate")
+MODES = ("sync", "async", "sync-retry", "gate")
 HEADER_PLACES = {
     "s3-header": ("x-amz-meta-callback", "x-amz-meta-callback-var"),
     "oss-header": ("x-oss-callback", "x-oss-callback-var"),
@@ -68,7 +68,12 @@ class CallbackSpec:
     variables: Mapping[str, str]
     reply: str  # passthrough | standard | ""
     on_failure: str  # accept | error
-    mode: str = "sync"  # or gate
+    mode: str = "sync"  # or one of `MODES`
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether it is kept in the outbox until it is delivered."""
+        return self.mode in ("async", "sync-retry")
 
     @property
     def is_gate(self) -> bool:
@@ -189,13 +194,7 @@ def parse(raw: RawCallback) -> CallbackSpec:
     urls = _urls(document)
     host = _host(document)
     body_type = _body_type(document)
-    mode = _choice(document, "callbackMode", MODES) or "sync"
-    if mode == "gate" and "callbackOnFailure" in document:
-        raise _bad(
-            "callbackOnFailure",
-            document["callbackOnFailure"],
-            "callbackOnFailure does not apply to gate, where nothing is stored without the application's yes.",
-        )
+    mode = _mode(document)
     template = _template(document, body_type, variables, is_gate=mode == "gate")
     if "callbackSNI" in document and str(document["callbackSNI"]).lower() not in ("true", "false"):
         raise _bad("callbackSNI", document["callbackSNI"], "callbackSNI must be true or false.")
@@ -333,6 +332,23 @@ def _template(
         return compile_template(value, body_type, variables, is_gate=is_gate)
     except TemplateError as error:
         raise _bad("callbackBody", value, _clean(str(error))) from None
+
+
+def _mode(document: Mapping[str, Any]) -> str:
+    """The mode; fields that it would leave without effect are refused."""
+    mode = _choice(document, "callbackMode", MODES) or "sync"
+    if mode == "gate" and "callbackOnFailure" in document:
+        raise _bad(
+            "callbackOnFailure",
+            document["callbackOnFailure"],
+            "callbackOnFailure does not apply to gate, where nothing is stored without the application's yes.",
+        )
+    for name, value in (("callbackReply", "passthrough"), ("callbackOnFailure", "error")):
+        if mode == "async" and document.get(name) == value:
+            raise _bad(
+                name, value, f"{name} {value} needs an answer, which callbackMode async does not wait for."
+            )
+    return mode
 
 
 def _choice(document: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str | None:

@@ -358,6 +358,9 @@ class Tx(ReadTx, Protocol):
 
     # -- the outbox and the delivery log
     def add_outbox(self, entry: OutboxEntry) -> None: ...
+    def rewrite_outbox(self, entry: OutboxEntry, *, body: bytes, due_ms: int) -> None:
+        """Another body, and another end of the lease, for as long as the entry is held as it says."""
+
     def take_outbox(
         self, lane: str, *, now_ms: int, limit: int, holder: str, until_ms: int
     ) -> list[OutboxEntry]:

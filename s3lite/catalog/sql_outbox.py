@@ -148,6 +148,12 @@ class OutboxSql(OutboxReadSql):
             values,
         )
 
+    def rewrite_outbox(self, entry: OutboxEntry, *, body: bytes, due_ms: int) -> None:
+        self._session.run(
+            "UPDATE outbox SET body = ?, due_ms = ? WHERE id = ? AND holder = ? AND attempts = ?",
+            (body, due_ms, entry.id, entry.holder, entry.attempts),
+        )
+
     def take_outbox(
         self, lane: str, *, now_ms: int, limit: int, holder: str, until_ms: int
     ) -> list[OutboxEntry]:

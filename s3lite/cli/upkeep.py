@@ -97,6 +97,8 @@ def sweep() -> None:
         "temporaries": "temporary file",
         "completions": "remembered completion",
         "undecided": "upload that its gate left undecided",
+        "messages": "dead message",
+        "deliveries": "logged attempt",
         "expired": "expired object",
         "removed": "old version",
     }

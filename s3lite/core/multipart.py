@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from s3lite.catalog.base import ReadTx, Tx
 from s3lite.core import lock, sealing
 from s3lite.core.store import Store
-from s3lite.core.write import commit, discard, live_bucket, make_room
+from s3lite.core.write import Tell, commit, discard, live_bucket, make_room
 from s3lite.errors import Code, S3Error
 from s3lite.model import (
     Bucket,
@@ -76,7 +76,7 @@ def abort(store: Store, bucket: Bucket, key: str, upload_id: str) -> None:
 class KeptCallback:
     """The callback of a Complete, recorded with it so that a repeat reports the same way.
 
-    ``state`` is "pending", or "ok" when a gate's application has answered ``reply`` before.
+    ``state`` is "pending", "queued" when the outbox has it, or "ok" when a gate's application has answered ``reply`` before.
     """
 
     callback_id: str
@@ -150,6 +150,7 @@ def complete(
     *,
     admitted: Sequence[Part] | None = None,
     pending: Pending | None = None,
+    tell: Tell | None = None,
 ) -> Completed:
     """Make the object out of the named parts, all in one transaction; durable on return.
 
@@ -189,9 +190,14 @@ def complete(
         )
         completion = _completion(wish.upload_id, version, fingerprint(wish.parts), callback)
         tx.put_completion(completion)
+        if tell is not None:
+            tell(tx, live, version)
         return Completed(completion, version, is_repeat=False)
 
-    return commit(store, work)
+    completed = commit(store, work)
+    if tell is not None:
+        store.outbox.wake()
+    return completed
 
 
 def _candidate(store: Store, tx: ReadTx, upload: Upload, wish: Wish) -> Candidate:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from s3lite.blobs.base import BlobStore
 from s3lite.catalog.base import Catalog
+from s3lite.core.outbox import Outbox
 from s3lite.crypto.keyring import Keyring
 from s3lite.ids import Ids
 from s3lite.settings import Settings
@@ -22,3 +23,4 @@ class Store:
     ids: Ids
     settings: Settings
     keyring: Keyring
+    outbox: Outbox = field(default_factory=Outbox)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from s3lite.catalog.base import CatalogBusyError, Tx
+from s3lite.catalog.base import CatalogBusyError, Chosen, Tx
 from s3lite.core import lifecycle, pending
 from s3lite.core.store import Store
 from s3lite.core.write import commit
@@ -38,6 +38,8 @@ class Swept:
     temporaries: int = 0
     completions: int = 0
     undecided: int = 0  # uploads whose gate nobody waits for any more
+    messages: int = 0  # dead ones whose time is over
+    deliveries: int = 0  # attempts in the delivery log
     expired: int = 0  # current objects, by lifecycle rules
     removed: int = 0  # noncurrent versions and delete markers, by lifecycle rules
 
@@ -60,6 +62,7 @@ def sweep(
     before_ms = now_ms - int(settings.sweep.completion_ttl_s * 1000)
     swept.completions = commit(store, lambda tx: tx.forget_completions(before_ms=before_ms))
     swept.undecided = pending.sweep(store, limit=_SLICE)
+    swept.messages, swept.deliveries = _forget_messages(store, now_ms), _forget_deliveries(store, now_ms)
     swept.temporaries = store.blobs.sweep_temporary(older_than_s=settings.sweep.orphan_age_s)
     if orphans:
         swept.orphans = _remove_orphans(store)
@@ -104,6 +107,30 @@ def _collect_garbage(store: Store, before_ms: int) -> int:
             store.blobs.delete(blob)
         commit(store, lambda tx, gone=due: tx.forget_garbage(gone))  # type: ignore[misc]  # bound now
         count += len(due)
+
+
+def _forget_messages(store: Store, now_ms: int) -> int:
+    """Dead messages that nobody has looked after."""
+    days = store.settings.outbox.dead_days
+    chosen = Chosen(before_ms=now_ms - int(days * 86_400_000))
+    return _in_slices(store, lambda tx: tx.purge_outbox(chosen, limit=_SLICE)) if days else 0
+
+
+def _forget_deliveries(store: Store, now_ms: int) -> int:
+    outbox = store.settings.outbox
+    before_ms = now_ms - int(outbox.log_days * 86_400_000)
+    keep = outbox.log_rows
+    return _in_slices(store, lambda tx: tx.forget_deliveries(before_ms=before_ms, keep=keep, limit=_SLICE))
+
+
+def _in_slices(store: Store, forget: Callable[[Tx], int]) -> int:
+    """Repeat what forgets a slice until less than one is left."""
+    count = 0
+    while True:
+        gone = commit(store, forget)
+        count += gone
+        if gone < _SLICE:
+            return count
 
 
 def _remove_orphans(store: Store) -> int:

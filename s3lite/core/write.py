@@ -227,6 +227,10 @@ class NewVersion:
     encryption: Encryption | None = None
 
 
+Tell = Callable[[Tx, Bucket, ObjectVersion], None]
+"""Writes what others are owed for a version into the outbox, in the transaction that makes it."""
+
+
 def publish(
     store: Store,
     bucket: Bucket,
@@ -234,6 +238,7 @@ def publish(
     conditions: WriteConditions,
     *,
     pending: Pending | None = None,
+    tell: Tell | None = None,
 ) -> ObjectVersion:
     """Make an object current, conditions decided in the committing transaction. Durable on return.
 
@@ -253,7 +258,7 @@ def publish(
         if pending is not None and new.copy_of is not None:
             tx.remove_pending(pending.row)
         version_id = make_room(store, tx, live, new.key, conditions)
-        return tx.insert_version(
+        version = tx.insert_version(
             bucket_id=live.id,
             key=new.key,
             version_id=version_id,
@@ -270,9 +275,12 @@ def publish(
             pending=pending if new.copy_of is None else None,
             lock=lock.at_publication(tx, live, new.lock, modified_ms),
         )
+        if tell is not None:
+            tell(tx, live, version)
+        return version
 
     try:
-        return commit(store, work)
+        version = commit(store, work)
     except S3Error:
         if pending is None:
             discard(store, new.stored)
@@ -285,6 +293,9 @@ def publish(
             "The decision about this upload came too late; nothing was stored. Try again.",
             headers={"Retry-After": "2"},
         ) from gone
+    if tell is not None:
+        store.outbox.wake()
+    return version
 
 
 def commit(store: Store, work: Callable[[Tx], T]) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from s3lite.callback import image
 from s3lite.callback.render import Event
@@ -22,6 +23,9 @@ from s3lite.ops import encryption, upload_headers
 from s3lite.responses import Headers, Response
 from s3lite.times import rfc3339
 from s3lite.wire import checksums
+
+if TYPE_CHECKING:
+    from s3lite.ops.durable import Owed
 
 _IMAGE_BYTES = 256 << 10
 _MAX_REPLY_HEADER = 4096
@@ -50,7 +54,8 @@ def prepare(ctx: Context, raw: RawCallback | None, *, requester: AccessKey | Non
     if key.callback != "inline":
         raise S3Error(Code.AccessDenied, "This access key may not name a callback in its requests.")
     ctx.services.callbacks.check(spec)
-    default = "standard" if raw.place == "kept" else ctx.settings.callback.default_reply
+    is_standard = raw.place == "kept" or spec.mode == "async"
+    default = "standard" if is_standard else ctx.settings.callback.default_reply
     return Prepared(raw, spec, key, spec.reply or default)
 
 
@@ -85,16 +90,19 @@ def finish(
     callback_id: str = "",
     on_outcome: Callable[[Outcome], None] | None = None,
     extra: Headers | None = None,
+    owed: Owed | None = None,
 ) -> Response:
     """Report an upload and return what its uploader gets.
 
     ``answer`` is S3's usual one; ``outcome`` that of a gate, which was asked before; ``content_md5`` the hex
     MD5 of a single upload; ``extra`` headers are added to an answer that replaces the usual one (Location).
-    Raises CallbackFailed (203 or 424).
+    ``owed`` is the callback where the outbox has it. Raises CallbackFailed (203 or 424).
     """
     ctx.services.publish_event(ctx, operation, version)
     if callback is None:
         return answer
+    if owed is not None:
+        return owed.finish(version, answer, extra or [], on_outcome)
     if outcome is None:
         callback_id = callback_id or ctx.store.ids.message()
         outcome = ctx.services.callbacks.deliver(
@@ -116,11 +124,16 @@ def answer_for(
     outcome: Outcome,
     answer: Response,
     extra: Headers,
+    *,
+    status: str = "",
 ) -> Response:
-    """The uploader's answer for a callback's outcome (docs/callbacks.md, "What the uploader gets")."""
+    """The uploader's answer for a callback's outcome (docs/callbacks.md, "What the uploader gets").
+
+    ``status``: queued, when the outbox goes on with it.
+    """
     report: Headers = [
         ("x-s3lite-callback-id", outcome.callback_id),
-        ("x-s3lite-callback-status", "ok" if outcome.ok else "failed"),
+        ("x-s3lite-callback-status", status or ("ok" if outcome.ok else "failed")),
         ("X-Content-Type-Options", "nosniff"),
     ]
     if callback.reply == "standard":
@@ -146,10 +159,12 @@ def event(
     callback: Prepared,
     content_md5: str,
     callback_id: str,
+    *,
+    with_image: bool = True,
 ) -> Event:
     """What there is to tell of an upload."""
     version, probed = content.version, None
-    if callback.spec.template.needs_image and encryption.is_readable(ctx, version):
+    if with_image and callback.spec.template.needs_image and encryption.is_readable(ctx, version):
         length = min(version.size, _IMAGE_BYTES)
         probed = image.probe(b"".join(content.read(ctx.store, 0, length, customer=ctx.customer_key)))
     return Event(

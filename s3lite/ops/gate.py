@@ -59,13 +59,15 @@ def publish(
     new: write.NewVersion,
     when: WriteConditions,
     digests: Digests,
+    *,
+    tell: write.Tell | None = None,
 ) -> Published:
     """`write.publish` for uploads, once the gate that ``callback`` may be has said yes.
 
     Raises CallbackRejected, ServiceUnavailable and SlowDown (undecided), and as `write.publish`.
     """
     if callback is None or not callback.spec.is_gate:
-        return Published(write.publish(ctx.store, ctx.bucket, new, when), callback)
+        return Published(write.publish(ctx.store, ctx.bucket, new, when, tell=tell), callback)
     wanted = replace(
         _wanted(ctx, callback, new.size, new.etag),
         callback_id=ctx.store.ids.message(),
@@ -76,7 +78,7 @@ def publish(
     with _held(ctx, wanted, new.stored, token) as row:
         content = Content(_preview(ctx, new))
         outcome = _ask(ctx, operation, callback, content, row, token, content_md5=digests.etag)
-        version = write.publish(ctx.store, ctx.bucket, new, when, pending=row)
+        version = write.publish(ctx.store, ctx.bucket, new, when, pending=row, tell=tell)
     return Published(version, answered_as(callback, outcome), outcome)
 
 

@@ -11,7 +11,7 @@ from s3lite.core.sealing import PartEnvelope
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.names import check_key
-from s3lite.ops import encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import durable, encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
 from s3lite.ops.listing import encoding_type, owners_of
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, ranges, results
@@ -238,11 +238,16 @@ def complete_multipart_upload(ctx: Context) -> Response:
         object_size=_object_size(ctx),
         customer=customer,
     )
-    outcome = None
+    outcome = owed = None
     if callback is not None and callback.spec.is_gate:
         done, callback, outcome = gate.complete(ctx, callback, wish)
     else:
-        done = multipart.complete(ctx.store, ctx.bucket, wish, _record(ctx, callback))
+        record = _record(ctx, callback)
+        owed = durable.owed(
+            ctx, "CompleteMultipartUpload", callback, callback_id=record.callback_id if record else ""
+        )
+        tell = owed.tell if owed else None
+        done = multipart.complete(ctx.store, ctx.bucket, wish, record, tell=tell)
     document = results.complete_multipart_upload(
         bucket=ctx.bucket.name,
         key=ctx.key,
@@ -256,7 +261,7 @@ def complete_multipart_upload(ctx: Context) -> Response:
     if done.version is not None:
         headers += lifecycle.expiration_headers(ctx, done.version)
         headers += encryption.read_headers(ctx, done.version)
-    return _report(ctx, done, callback, outcome, xml(document, headers=headers))
+    return _report(ctx, done, callback, outcome, xml(document, headers=headers), owed)
 
 
 def _object_size(ctx: Context) -> int | None:
@@ -276,6 +281,7 @@ def _record(ctx: Context, callback: finish.Prepared | None) -> multipart.KeptCal
         callback.raw.callback,
         callback.raw.callback_var,
         callback.requester.access_key,
+        "queued" if callback.spec.is_durable else "pending",
     )
 
 
@@ -300,6 +306,7 @@ def _report(
     callback: finish.Prepared | None,
     outcome: Outcome | None,
     answer: Response,
+    owed: durable.Owed | None,
 ) -> Response:
     """Send the callback, or, for a repeat whose callback has succeeded, answer as it did.
 
@@ -321,6 +328,8 @@ def _report(
         if callback.spec.is_gate:
             callback = gate.answered_as(callback, outcome)
         return finish.answer_for(ctx, done.version, callback, outcome, answer, extra)
+    if done.is_repeat and callback is not None and completion.callback_state == "queued":
+        return durable.repeated(ctx, done.version, callback, completion.callback_id, answer, extra)
     return finish.finish(
         ctx,
         "CompleteMultipartUpload",
@@ -331,6 +340,7 @@ def _report(
         callback_id=completion.callback_id,
         on_outcome=lambda outcome: _remember(ctx, completion, outcome),
         extra=extra,
+        owed=None if done.is_repeat else owed,
     )
 
 

@@ -13,7 +13,7 @@ from s3lite.core import read, sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
-from s3lite.ops import encryption, finish, gate, lifecycle, upload_headers
+from s3lite.ops import durable, encryption, finish, gate, lifecycle, upload_headers
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -63,11 +63,20 @@ def put_object(ctx: Context) -> Response:
         lock=lock,
         encryption=envelope.for_object(stored) if envelope else None,
     )
-    done = gate.publish(ctx, "PutObject", callback, new, when, digests)
+    owed = durable.owed(ctx, "PutObject", callback, content_md5=digests.etag)
+    tell = owed.tell if owed else None
+    done = gate.publish(ctx, "PutObject", callback, new, when, digests, tell=tell)
     version = done.version
     answer = empty(200, finish.version_headers(version) + lifecycle.expiration_headers(ctx, version))
     return finish.finish(
-        ctx, "PutObject", version, done.callback, answer, outcome=done.outcome, content_md5=digests.etag
+        ctx,
+        "PutObject",
+        version,
+        done.callback,
+        answer,
+        outcome=done.outcome,
+        content_md5=digests.etag,
+        owed=owed,
     )
 
 

@@ -16,7 +16,7 @@ from s3lite.core import sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import ObjectHead, ObjectVersion
 from s3lite.names import check_key
-from s3lite.ops import encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import durable, encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -71,7 +71,7 @@ def post_object(ctx: Context) -> Response:
     )
     callback = finish.prepare(ctx, raw)
     gate.require_open(ctx, callback)
-    done, md5 = _store(ctx, reader, fields, policy, callback)
+    done, md5, owed = _store(ctx, reader, fields, policy, callback)
     return finish.finish(
         ctx,
         "PostObject",
@@ -81,6 +81,7 @@ def post_object(ctx: Context) -> Response:
         outcome=done.outcome,
         content_md5=md5,
         extra=[("Location", object_read.location(ctx))],
+        owed=owed,
     )
 
 
@@ -102,7 +103,7 @@ def _store(
     fields: Mapping[str, str],
     policy: PostPolicy | None,
     callback: finish.Prepared | None,
-) -> tuple[gate.Published, str]:
+) -> tuple[gate.Published, str, durable.Owed | None]:
     headers = _as_headers(fields)
     upload_headers.refuse_not_offered(headers)
     head = _object_head(ctx, headers, reader.file_content_type)
@@ -134,7 +135,10 @@ def _store(
         encryption=envelope.for_object(stored) if envelope else None,
     )
     when = conditions.parse_write_conditions(headers)
-    return gate.publish(ctx, "PostObject", callback, new, when, digests), digests.etag
+    owed = durable.owed(ctx, "PostObject", callback, content_md5=digests.etag)
+    tell = owed.tell if owed else None
+    done = gate.publish(ctx, "PostObject", callback, new, when, digests, tell=tell)
+    return done, digests.etag, owed
 
 
 def _object_head(ctx: Context, headers: Mapping[str, str], file_type: str | None) -> ObjectHead:

@@ -283,8 +283,8 @@ def test_bad_fields(fields: dict[str, Any], text: str) -> None:
     "fields",
     [
         {"callbackURL": "x"}, {"callbackFoo": 1}, {"callback": 1}, {"additionalHeaders": {"a": "b"}},
-        {"callbackReply": "none"}, {"callbackReply": None}, {"callbackOnFailure": "retry"}, {"callbackMode": "async"},
-        {"callbackMode": "sync-retry"}, {"callbackPolicy": "p"}, {"callbackSNI": 3},
+        {"callbackReply": "none"}, {"callbackReply": None}, {"callbackOnFailure": "retry"}, {"callbackMode": "later"},
+        {"callbackMode": None}, {"callbackPolicy": "p"}, {"callbackSNI": 3},
     ],
 )  # fmt: skip
 def test_refused_fields_are_named(fields: dict[str, Any]) -> None:

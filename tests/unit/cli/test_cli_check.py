@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from s3lite.core import check as core_check
 from s3lite.core.check import Check
+from s3lite.core.sweep import Swept
 from s3lite.model import BlobId
 from s3lite.times import Clock
 
@@ -268,14 +269,6 @@ def test_sweep_removes_what_is_due_and_says_so(filled, run, monkeypatch):
     monkeypatch.setenv("S3LITE_STORAGE_GARBAGE_GRACE_S", "0")
     monkeypatch.setenv("S3LITE_SWEEP_ORPHAN_AGE_S", "0")
     assert "Removed: 1 released blob, 1 orphan file." in run("sweep").stdout
-    assert json.loads(run("sweep", "--json").stdout) == {
-        "uploads": 0,
-        "blobs": 0,
-        "orphans": 0,
-        "temporaries": 0,
-        "completions": 0,
-        "expired": 0,
-        "removed": 0,
-    }
+    assert json.loads(run("sweep", "--json").stdout) == asdict(Swept())
     assert run("sweep").stdout == "Nothing to remove.\n"
     run("check", "--deep")

@@ -41,6 +41,17 @@ def test_quick_measures_each_rate_beside_its_limit(tmp_path: Path) -> None:
     assert all(line["rate"] > 0 and line["ratio"] > 0 and line["limit"] in found for line in rates)
 
 
+def test_encryption_is_measured_beside_plain(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run(
+        "encryption.py", "--rounds", "1", "--seconds", "0.05", "--keys", "50", "--big", "1000000",
+        "--dir", str(tmp_path), "--json", str(figures),
+    )  # fmt: skip
+    found = json.loads(figures.read_text())
+    assert {"seal", "open", "MD5", "PUT 64 MiB", "GET 64 KiB of 64 MiB"} <= set(found)
+    assert all(value > 0 for line in found.values() for value in line.values())
+
+
 def test_memory_of_workers(tmp_path: Path) -> None:
     assert "at most" in run("memory.py", "--gib", "0.02", "--dir", str(tmp_path))
 

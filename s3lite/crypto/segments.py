@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from s3lite.crypto.aead import NONCE_BYTES, TAG_BYTES, Cipher
+from s3lite.crypto.aead import NONCE_BYTES, TAG_BYTES, Cipher, TamperedError
 
 SEGMENT_BYTES = 64 << 10
 SEALED_BYTES = SEGMENT_BYTES + TAG_BYTES
@@ -96,3 +96,5 @@ def open_range(key: bytes, *, size: int, offset: int, length: int, read: Reader)
             skip = 0
             left -= len(text)
             yield text
+    if left:
+        raise TamperedError("sealed bytes are missing")

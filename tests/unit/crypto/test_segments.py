@@ -101,6 +101,13 @@ def test_segments_cannot_be_exchanged_repeated_or_cut_off() -> None:
         opened(first + second, 2 * SEGMENT_BYTES, SEGMENT_BYTES, 1)
 
 
+def test_bytes_that_are_missing_are_no_short_answer() -> None:
+    kept = sealed(BYTES[:1000])
+    for count in (0, 5, len(kept) - 1):
+        with pytest.raises(TamperedError):
+            list(open_range(KEY, size=1000, offset=0, length=9, read=lambda *_, n=count: iter((kept[:n],))))
+
+
 def test_segments_of_another_key_are_nothing() -> None:
     with pytest.raises(TamperedError):
         opened(sealed(BYTES[:100]), 100, 0, 100, key=new_key())

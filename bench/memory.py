@@ -160,12 +160,15 @@ def main() -> int:
     )
     parser.add_argument("--gib", type=float, default=4.0, help="size of the objects")
     parser.add_argument("--durability", choices=("full", "relaxed"), default="full")
+    parser.add_argument("--encryption", choices=("none", "AES256"), default="none", help="of all objects")
     parser.add_argument("--dir", default=None, help="where to make the data directory (needs 3 × the size)")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
     with (
         harness.scratch(options.dir) as directory,
-        harness.s3lite(directory, S3LITE_DURABILITY=options.durability) as server,
+        harness.s3lite(
+            directory, S3LITE_DURABILITY=options.durability, S3LITE_ENCRYPTION_DEFAULT=options.encryption
+        ) as server,
     ):
         lines = measure(server, int(options.gib * GIB))
     most = 0.0

@@ -369,7 +369,7 @@ class Tx(ReadTx, Protocol):
     def settle_outbox(self, settlements: Sequence[Settlement]) -> None:
         """End leases. What was delivered goes, whoever holds it now; else only the lease's holder counts."""
 
-    def revive_outbox(self, chosen: Chosen, *, now_ms: int, expires_ms: int) -> int:
+    def revive_outbox(self, chosen: Chosen, *, dead_only: bool, now_ms: int, expires_ms: int) -> int:
         """Make entries due now, dead ones with all their attempts again; how many."""
 
     def purge_outbox(self, chosen: Chosen, *, limit: int) -> int:

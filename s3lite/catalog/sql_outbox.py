@@ -183,11 +183,12 @@ class OutboxSql(OutboxReadSql):
                     ),
                 )
 
-    def revive_outbox(self, chosen: Chosen, *, now_ms: int, expires_ms: int) -> int:
+    def revive_outbox(self, chosen: Chosen, *, dead_only: bool, now_ms: int, expires_ms: int) -> int:
         text, values = _conditions(chosen, time="created_ms", destination="destination")
+        which = "is_dead" if dead_only else "(is_dead OR holder = '')"
         return self._session.run(
             "UPDATE outbox SET attempts = CASE WHEN is_dead THEN 0 ELSE attempts END, is_dead = FALSE, "
-            f"due_ms = ?, expires_ms = ? WHERE (is_dead OR holder = ''){text}",
+            f"due_ms = ?, expires_ms = ? WHERE {which}{text}",
             (now_ms, expires_ms, *values),
         )
 

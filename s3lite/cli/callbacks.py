@@ -35,9 +35,10 @@ _OPERATIONS = ("PutObject", "PostObject", "CompleteMultipartUpload")
 @click.group()
 @shared_options
 def callback() -> None:
-    """Render a callback without uploading, and receive some.
+    """Render callbacks, receive some, and look after those that wait.
 
     \b
+    s3lite callback list --status dead
     s3lite callback render --bucket b --key k --callback '{"callbackUrl":"http://app/cb",
         "callbackBody":"key=${object}&size=${size}"}'
     s3lite callback listen --bind 127.0.0.1:9000

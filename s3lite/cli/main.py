@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from s3lite import __version__
+from s3lite.cli import outbox  # noqa: F401  # adds its commands to `callback`
 from s3lite.cli.accounts import key, user
 from s3lite.cli.base import CannotRun, shared_options
 from s3lite.cli.callbacks import callback

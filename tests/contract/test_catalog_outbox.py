@@ -99,7 +99,12 @@ def test_dead_entries_are_kept_revived_and_purged(catalog):
     with catalog.read() as tx:
         assert [entry.id for entry in tx.outbox_entries(Chosen(), dead=True, limit=9)] == ["msg_2", "msg_1"]
         assert tx.outbox_entries(Chosen(), dead=False, limit=9) == []
-    assert catalog.write(lambda tx: tx.revive_outbox(Chosen(ids=("msg_1",)), now_ms=7, expires_ms=8)) == 1
+    assert (
+        catalog.write(
+            lambda tx: tx.revive_outbox(Chosen(ids=("msg_1",)), dead_only=True, now_ms=7, expires_ms=8)
+        )
+        == 1
+    )
     revived = found(catalog)
     assert (revived.is_dead, revived.attempts, revived.due_ms, revived.expires_ms) == (False, 0, 7, 8)
     assert catalog.write(lambda tx: tx.purge_outbox(Chosen(bucket="bucket"), limit=9)) == 0
@@ -109,7 +114,7 @@ def test_dead_entries_are_kept_revived_and_purged(catalog):
 def test_a_leased_entry_is_not_revived(catalog):
     add(catalog, ENTRY)
     take(catalog)
-    assert catalog.write(lambda tx: tx.revive_outbox(Chosen(), now_ms=7, expires_ms=8)) == 0
+    assert catalog.write(lambda tx: tx.revive_outbox(Chosen(), dead_only=False, now_ms=7, expires_ms=8)) == 0
 
 
 def test_lanes_tell_their_earliest_time_page_by_page(catalog):

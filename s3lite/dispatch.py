@@ -15,6 +15,9 @@ from s3lite.context import Level, Route
 from s3lite.errors import Code, S3Error
 from s3lite.model import RequestHead, Target
 
+CARRIERS = frozenset({"callback"})
+"""Query names that carry something with a request about an object, and pick an operation of buckets."""
+
 
 class Dispatcher:
     """Finds the row of a request."""
@@ -39,6 +42,8 @@ class Dispatcher:
         if head.method == "OPTIONS" and self._preflight is not None and level is not Level.SERVICE:
             return self._preflight
         words = [name for name in params if name in self._subresources] if params else []
+        if level is Level.OBJECT:
+            words = [name for name in words if name not in CARRIERS]
         if len(words) > 1:
             raise S3Error(
                 Code.InvalidArgument,

@@ -120,6 +120,7 @@ class Code(enum.Enum):
     MissingSecurityHeader = ErrorSpec(400, "Your request is missing a required header.")
     NoSuchBucket = ErrorSpec(404, "The specified bucket does not exist.")
     NoSuchBucketPolicy = ErrorSpec(404, "The bucket policy does not exist.")
+    NoSuchCallbackConfiguration = ErrorSpec(404, "The bucket has no callback policies.")
     NoSuchCORSConfiguration = ErrorSpec(404, "The CORS configuration does not exist.")
     NoSuchKey = ErrorSpec(404, "The specified key does not exist.")
     NoSuchLifecycleConfiguration = ErrorSpec(404, "The lifecycle configuration does not exist.")

@@ -14,6 +14,7 @@ from s3lite.ops import (
     acl,
     bucket,
     bucket_info,
+    callback_policy,
     cors,
     encryption,
     lifecycle,
@@ -137,6 +138,10 @@ ROUTES = (
     Route("PUT",    BUCKET,  "metadataAnnotationTable", "UpdateBucketMetadataAnnotationTableConfiguration", "s3:UpdateBucketMetadataAnnotationTableConfiguration", None),
     Route("PUT",    BUCKET,  "metadataInventoryTable",  "UpdateBucketMetadataInventoryTableConfiguration",  "s3:UpdateBucketMetadataInventoryTableConfiguration",  None),
     Route("PUT",    BUCKET,  "metadataJournalTable",    "UpdateBucketMetadataJournalTableConfiguration",    "s3:UpdateBucketMetadataJournalTableConfiguration",    None),
+    # Extensions of s3lite: callbacks by policy. Of objects `callback` is no subresource: it carries one.
+    Route("GET",    BUCKET,  "callback",            "GetBucketCallback",                  "s3:GetBucketCallback",                callback_policy.get_bucket_callback),
+    Route("PUT",    BUCKET,  "callback",            "PutBucketCallback",                  "s3:PutBucketCallback",                callback_policy.put_bucket_callback),
+    Route("DELETE", BUCKET,  "callback",            "DeleteBucketCallback",               "s3:PutBucketCallback",                callback_policy.delete_bucket_callback),
     # An extension of one Ceph RGW, not of S3: known so that it never passes for another operation.
     Route("GET",    BUCKET,  "syncing",             "GetBucketSyncing",                   "s3:GetBucketSyncing",                 None),
     Route("PUT",    BUCKET,  "syncing",             "PutBucketSyncing",                   "s3:PutBucketSyncing",                 None),

@@ -70,6 +70,7 @@ class CallbackSettings:
     form_unlisted: str = _setting(
         "refuse", "form fields callback and x:* that no policy condition names", ("refuse", "accept")
     )
+    policies: int = _setting(100, "named callback policies of one bucket")
     oss_signature: bool = _setting(True, "also sign as OSS does (RSA-MD5): compatibility, not security")
     public_url: str = _setting(
         "",

@@ -103,6 +103,7 @@ class Message(NamedTuple):
     pub_key_url: str  # "": not signed as OSS does
     mode: str = "sync"
     number: int = 1  # of the attempt
+    policy_bucket: int = 0  # `CallbackSpec.policy_bucket`
 
 
 def message_of(
@@ -128,6 +129,7 @@ def message_of(
         requester=requester,
         pub_key_url=pub_key_url,
         mode=reply if reply == "gate" else mode,
+        policy_bucket=spec.policy_bucket,
     )
 
 
@@ -348,6 +350,12 @@ class CallbackSender:
                 if exchange.is_connected or not behind:
                     raise
 
+    def _secrets(self, message: Message) -> list[str]:
+        """The HMAC secrets: the bucket's for a policy, else those of the access key."""
+        if message.policy_bucket:
+            return self._keys.bucket_secrets(message.policy_bucket)
+        return message.requester.webhook_secret.split()
+
     def _headers(self, message: Message, url: CallbackUrl) -> dict[str, str]:
         """All headers: nothing else is sent, nothing comes from the uploader but Host."""
         now = self._clock.time()
@@ -364,7 +372,7 @@ class CallbackSender:
             "webhook-id": message.callback_id,
             "webhook-timestamp": str(int(now)),
             "webhook-signature": self._keys.webhook_signature(
-                message.callback_id, int(now), message.body, message.requester.webhook_secret.split()
+                message.callback_id, int(now), message.body, self._secrets(message)
             ),
         }
         if self._settings.oss_signature and message.pub_key_url:

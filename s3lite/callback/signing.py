@@ -68,6 +68,16 @@ class CallbackKeys:
         """A new Ed25519 key in front of the current one; older ones are dropped."""
         return type(self)(self.rsa, (Ed25519PrivateKey.generate(), self.ed25519[0]))
 
+    def bucket_secrets(self, bucket_id: int) -> list[str]:
+        """``whsec_…`` for callbacks by policies of one bucket, which its application holds whoever uploads.
+
+        Derived from the server's keys, so nothing is kept, and a rotation of these rotates it: two secrets
+        sign for a time. A bucket's number is never used again.
+        """
+        about = f"s3lite callback policies of bucket {bucket_id}".encode()
+        digests = (hmac.digest(key.private_bytes_raw(), about, hashlib.sha256) for key in self.ed25519)
+        return ["whsec_" + base64.b64encode(digest[:_SECRET_BYTES]).decode() for digest in digests]
+
     def public_pem(self) -> bytes:
         """The RSA public key, served at ``/.s3lite/callback-key.pem``."""
         return self.rsa.public_key().public_bytes(

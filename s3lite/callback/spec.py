@@ -24,6 +24,7 @@ MAX_BASE64 = 5120
 """Bytes of Base64 text, each for callback and callback-var; in a form, of all ``x:`` values together."""
 MAX_URLS = 5
 MODES = ("sync", "async", "sync-retry", "gate")
+NO_POLICY = "The callbackPolicy does not exist."
 HEADER_PLACES = {
     "s3-header": ("x-amz-meta-callback", "x-amz-meta-callback-var"),
     "oss-header": ("x-oss-callback", "x-oss-callback-var"),
@@ -68,6 +69,7 @@ class CallbackSpec:
     variables: Mapping[str, str]
     reply: str  # passthrough | standard | ""
     on_failure: str  # accept | error
+    policy_bucket: int = 0  # the bucket that it is a policy of, whose secrets sign it; 0: a request's own
     mode: str = "sync"  # or one of `MODES`
 
     @property
@@ -186,11 +188,42 @@ def _require_covered(place: str, name: str, identity: Identity) -> None:
 # ---------------------------------------------------------------- what it says
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, decoded: a callback of its own, or one that the server knows by ``policy``."""
+
+    document: Mapping[str, Any]
+    variables: Mapping[str, str]
+    policy: str = ""
+
+
 def parse(raw: RawCallback) -> CallbackSpec:
-    """Decode and check everything but addresses (`CallbackSender.check`). Raises S3Error (InvalidArgument)."""
+    """Decode and check a callback of a request's own. Raises S3Error (InvalidArgument)."""
+    asked = decode(raw)
+    return build(asked.document, asked.variables)
+
+
+def decode(raw: RawCallback) -> Asked:
+    """Decode what a request carries; `build` checks the fields. Raises S3Error (InvalidArgument)."""
     document = _decode_callback(raw.callback)
     variables = _form_variables(raw.form_vars) if raw.form_vars else _decode_variables(raw.callback_var)
+    if "callbackPolicy" not in document:
+        return Asked(document, variables)
     _refuse_unknown_fields(document)
+    policy = document["callbackPolicy"]
+    others = [name for name in document if name in _FIELDS and name != "callbackPolicy"]
+    if others:
+        raise _bad(others[0], document[others[0]], f"callbackPolicy excludes {others[0]}.")
+    if not isinstance(policy, str) or not policy:
+        raise _bad("callbackPolicy", policy, NO_POLICY)
+    return Asked(document, variables, policy)
+
+
+def build(document: Mapping[str, Any], variables: Mapping[str, str]) -> CallbackSpec:
+    """Check the fields of a callback, all but addresses (`CallbackSender.check`). Raises S3Error (InvalidArgument)."""
+    _refuse_unknown_fields(document)
+    if "callbackPolicy" in document:
+        raise _bad("callbackPolicy", document["callbackPolicy"], NO_POLICY)
     urls = _urls(document)
     host = _host(document)
     body_type = _body_type(document)
@@ -216,7 +249,7 @@ def _decode_callback(text: str) -> dict[str, Any]:
     data = _decode_base64(text)
     if data is None:
         raise _bad("callback", text, _not_base64("callback"))
-    document = _decode_json(data)
+    document = decode_json(data)
     if not isinstance(document, dict):
         raise _bad("callback", text, "The callback configuration is not json format.")
     return document
@@ -230,16 +263,22 @@ def _decode_variables(text: str) -> dict[str, str]:
     data = _decode_base64(text)
     if data is None:
         raise _bad("callback-var", text, _not_base64("callback-var"))
-    document = _decode_json(data, numbers=str)
-    unexpected = _bad("callback-var", text, "The callback var is not expected json.")
+    variables = variables_of(decode_json(data, numbers=str))
+    if variables is None:
+        raise _bad("callback-var", text, "The callback var is not expected json.")
+    return variables
+
+
+def variables_of(document: object) -> dict[str, str] | None:
+    """Custom variables out of a JSON object whose numbers are text; None when it is not one of them."""
     if not isinstance(document, dict):
-        raise unexpected
+        return None
     variables = {}
     for name, value in document.items():
         if isinstance(value, bool):
             value = "true" if value else "false"
-        if not _VARIABLE.fullmatch(name) or not isinstance(value, str):
-            raise unexpected
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name) or not isinstance(value, str):
+            return None
         variables[name] = value
     return variables
 
@@ -267,7 +306,7 @@ def _decode_base64(text: str) -> bytes | None:
         return None
 
 
-def _decode_json(data: bytes, *, numbers: Callable[[str], Any] = float) -> Any:
+def decode_json(data: bytes, *, numbers: Callable[[str], Any] = float) -> Any:
     """A JSON text in UTF-8 whose strings are Unicode; None when it is not one."""
     try:
         text = data.decode("utf-8")
@@ -289,8 +328,6 @@ def _refuse_unknown_fields(document: Mapping[str, Any]) -> None:
             raise _bad(name, value, f"{name} is not supported.")
         if name.lower().startswith("callback") and name not in _FIELDS:
             raise _bad(name, value, f"Unknown callback field: {_clean(name)}.")
-    if "callbackPolicy" in document:
-        raise _bad("callbackPolicy", document["callbackPolicy"], "The callbackPolicy does not exist.")
 
 
 def _urls(document: Mapping[str, Any]) -> tuple[CallbackUrl, ...]:

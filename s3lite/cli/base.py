@@ -18,6 +18,7 @@ from s3lite.times import Clock, rfc3339
 
 if TYPE_CHECKING:
     from s3lite.bootstrap import Storage
+    from s3lite.errors import S3Error
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -165,3 +166,9 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return printable(str(value))
+
+
+def fault_text(fault: S3Error) -> str:
+    """``Code: message``, with the argument that is at fault."""
+    name, value = fault.details.get("ArgumentName"), fault.details.get("ArgumentValue")
+    return f"{fault} ({name} = {value!r})" if name else str(fault)

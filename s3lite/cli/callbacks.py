@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from s3lite.cli.base import Refused, app, note, printable, shared_options
+from s3lite.cli.base import Refused, app, fault_text, note, printable, shared_options
+from s3lite.cli.callback_test import callback_test
+from s3lite.cli.policies import policy
 from s3lite.ids import Ids
 from s3lite.times import Clock, rfc3339
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from s3lite.callback.render import Event
     from s3lite.callback.signing import CallbackKeys
     from s3lite.callback.spec import CallbackSpec
-    from s3lite.errors import S3Error
     from s3lite.model import AccessKey
 
 _OPERATIONS = ("PutObject", "PostObject", "CompleteMultipartUpload")
@@ -35,14 +36,20 @@ _OPERATIONS = ("PutObject", "PostObject", "CompleteMultipartUpload")
 @click.group()
 @shared_options
 def callback() -> None:
-    """Render callbacks, receive some, and look after those that wait.
+    """Render callbacks, receive some, look after those that wait, and set those that buckets know by name.
 
     \b
     s3lite callback list --status dead
     s3lite callback render --bucket b --key k --callback '{"callbackUrl":"http://app/cb",
         "callbackBody":"key=${object}&size=${size}"}'
     s3lite callback listen --bind 127.0.0.1:9000
+    s3lite callback test http://127.0.0.1:9000/hook
+    s3lite callback policy set photos hook --url https://app.example/hook --body 'key=${object}'
     """
+
+
+callback.add_command(policy)
+callback.add_command(callback_test)
 
 
 # ---------------------------------------------------------------- render
@@ -113,7 +120,7 @@ def render(
     try:
         spec = parse(RawCallback("s3-header", _as_base64(callback_text), _as_base64(var_text)))
     except S3Error as fault:
-        raise Refused(_fault_text(fault)) from fault
+        raise Refused(fault_text(fault)) from fault
     facts = _facts(file)
     is_single = operation != "CompleteMultipartUpload" and etag is None
     event = Event(
@@ -216,12 +223,6 @@ def _as_base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode() if text.lstrip().startswith("{") else text
 
 
-def _fault_text(fault: S3Error) -> str:
-    """``Code: message``, with the argument that is at fault."""
-    name, value = fault.details.get("ArgumentName"), fault.details.get("ArgumentValue")
-    return f"{fault} ({name} = {value!r})" if name else str(fault)
-
-
 # ---------------------------------------------------------------- listen
 
 
@@ -262,10 +263,9 @@ def listen(bind: str, secrets: tuple[str, ...], reply: str, status: int) -> None
         default=Answer(reply.encode(), status),
         on_request=lambda received: click.echo(shown(received)),
     )
-    with receiver:
+    with suppress(KeyboardInterrupt), receiver:
         note(f"Listening on {receiver.url()} (Ctrl-C ends)")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 def _address(bind: str) -> tuple[str, int]:

@@ -31,6 +31,7 @@ def callback_entry(store: Store, message: Message, event: str) -> OutboxEntry:
         "account": message.requester.account.id,
         "key_url": message.pub_key_url,
         "mode": message.mode,
+        "policy_bucket": message.policy_bucket,
     }
     return OutboxEntry(
         id=message.callback_id,
@@ -98,8 +99,10 @@ class Carriers:
 
     def _callback(self, entry: OutboxEntry) -> Message:
         request = json.loads(entry.request)
-        with self._store.catalog.read() as tx:
-            requester = tx.access_key(request["access_key"])
+        requester = None
+        if not request["policy_bucket"]:
+            with self._store.catalog.read() as tx:
+                requester = tx.access_key(request["access_key"])
         if requester is None:
             account = Account(request["account"], request["account"])
             requester = AccessKey(request["access_key"], "", account)
@@ -117,4 +120,5 @@ class Carriers:
             pub_key_url=request["key_url"],
             mode=request["mode"],
             number=entry.attempts,
+            policy_bucket=request["policy_bucket"],
         )

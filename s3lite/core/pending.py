@@ -100,17 +100,26 @@ def sweep(store: Store, *, limit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a pending upload: a version that is none yet, and its parts if they are an upload's."""
+    """A pending upload: a version that is none yet, and where its bytes are.
+
+    ``parts`` are those of a multipart upload; of a copy the bytes are those of ``source``.
+    """
 
     version: ObjectVersion
     parts: tuple[Segment, ...] | None = None
+    source: ObjectVersion | None = None
+
+    @property
+    def held_by(self) -> ObjectVersion:
+        """The version that has the bytes, or will have them."""
+        return self.source or self.version
 
     def read(
         self, store: Store, offset: int, length: int, *, customer: CustomerKey | None = None
     ) -> Iterator[bytes]:
         """A range of them. Raises as `read.read`."""
         return read.read(
-            store, self.version, offset=offset, length=length, customer=customer, parts=self.parts
+            store, self.held_by, offset=offset, length=length, customer=customer, parts=self.parts
         )
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from s3lite.callback import image
+from s3lite.callback import image, policies
 from s3lite.callback.render import Event
 from s3lite.callback.send import Outcome
-from s3lite.callback.spec import CallbackSpec, RawCallback, parse
+from s3lite.callback.spec import NO_POLICY, Asked, CallbackSpec, RawCallback, build, decode
 from s3lite.context import Context
 from s3lite.core.pending import Content
-from s3lite.errors import Code, S3Error
-from s3lite.model import NULL_VERSION, AccessKey, ObjectVersion
-from s3lite.ops import encryption, upload_headers
+from s3lite.errors import Code, S3Error, invalid_argument
+from s3lite.model import NULL_VERSION, AccessKey, Account, ObjectVersion
+from s3lite.ops import callback_policy, encryption, upload_headers
 from s3lite.responses import Headers, Response
 from s3lite.times import rfc3339
 from s3lite.wire import checksums
@@ -29,34 +29,69 @@ if TYPE_CHECKING:
 
 _IMAGE_BYTES = 256 << 10
 _MAX_REPLY_HEADER = 4096
+_NO_TEXT = RawCallback("policy", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A callback that has passed every check which is possible before the body is read."""
 
-    raw: RawCallback
+    raw: RawCallback  # without text where a policy applies that the request does not name
     spec: CallbackSpec
     requester: AccessKey
     reply: str  # passthrough | standard
 
 
-def prepare(ctx: Context, raw: RawCallback | None, *, requester: AccessKey | None = None) -> Prepared | None:
-    """Parse and check the callback of an upload; None when it has none.
+def prepare(
+    ctx: Context, raw: RawCallback | None, operation: str, *, requester: AccessKey | None = None
+) -> Prepared | None:
+    """The callback of an upload: its request's own, one that it names, or the bucket's; None when it has none.
 
-    Raises InvalidArgument and AccessDenied as docs/callbacks.md lists them.
+    Parsed and checked. Raises InvalidArgument and AccessDenied as docs/callbacks.md lists them.
     """
+    configured = callback_policy.of_bucket(ctx)
+    forced = configured.applied(ctx.key, operation, "always")
     if raw is None:
-        return None
-    spec = parse(raw)
+        policy = forced or configured.applied(ctx.key, operation, "default")
+        return _by_policy(ctx, _NO_TEXT, policy.spec) if policy is not None else None
+    asked = decode(raw)
     key = requester or ctx.caller.key
     assert key is not None  # `callback.spec` refuses anonymous carriers
-    if key.callback != "inline":
-        raise S3Error(Code.AccessDenied, "This access key may not name a callback in its requests.")
+    _require_right(policies.stricter(key.callback, configured.right), asked)
+    if asked.policy:
+        policy = configured.named(asked.policy)
+        if policy is None or not policy.covers(ctx.key, operation):
+            why = NO_POLICY if policy is None else f"This callbackPolicy is not for {operation} of this key."
+            raise invalid_argument("callbackPolicy", asked.policy, why)
+    if forced is not None and forced.name != asked.policy:
+        raise S3Error(
+            Code.AccessDenied,
+            f"Uploads here report to the callback policy {forced.name}. Send no other callback.",
+        )
+    if asked.policy and policy is not None:
+        return _by_policy(ctx, raw, policy.with_variables(asked.variables))
+    spec = build(asked.document, asked.variables)
     ctx.services.callbacks.check(spec)
     is_standard = raw.place == "kept" or spec.mode == "async"
     default = "standard" if is_standard else ctx.settings.callback.default_reply
     return Prepared(raw, spec, key, spec.reply or default)
+
+
+def _require_right(right: str, asked: Asked) -> None:
+    if right == "inline" or (right == "policy-only" and asked.policy):
+        return
+    instead = " Name one of the bucket's policies." if right == "policy-only" else ""
+    raise S3Error(
+        Code.AccessDenied,
+        f"Requests with this access key to this bucket may not bring a callback of their own.{instead}",
+    )
+
+
+def _by_policy(ctx: Context, raw: RawCallback, spec: CallbackSpec) -> Prepared:
+    """Signed with the bucket's secrets: its application need not know those of all who may upload."""
+    uploader = ctx.caller.key.access_key if ctx.caller.key else ""
+    requester = AccessKey(uploader, "", Account(ctx.bucket.owner_id, ctx.bucket.owner_id))
+    return Prepared(raw, replace(spec, policy_bucket=ctx.bucket.id), requester, spec.reply or "standard")
 
 
 def is_gate(callback: Prepared | None) -> bool:
@@ -101,6 +136,36 @@ def finish(
     ctx.services.publish_event(ctx, operation, version)
     if callback is None:
         return answer
+    return report(
+        ctx,
+        operation,
+        version,
+        callback,
+        answer,
+        outcome=outcome,
+        content_md5=content_md5,
+        callback_id=callback_id,
+        on_outcome=on_outcome,
+        extra=extra,
+        owed=owed,
+    )
+
+
+def report(
+    ctx: Context,
+    operation: str,
+    version: ObjectVersion,
+    callback: Prepared,
+    answer: Response,
+    *,
+    outcome: Outcome | None = None,
+    content_md5: str = "",
+    callback_id: str = "",
+    on_outcome: Callable[[Outcome], None] | None = None,
+    extra: Headers | None = None,
+    owed: Owed | None = None,
+) -> Response:
+    """`finish` for what is no upload (CopyObject): without its event."""
     if owed is not None:
         return owed.finish(version, answer, extra or [], on_outcome)
     if outcome is None:
@@ -164,7 +229,7 @@ def event(
 ) -> Event:
     """What there is to tell of an upload."""
     version, probed = content.version, None
-    if with_image and callback.spec.template.needs_image and encryption.is_readable(ctx, version):
+    if with_image and callback.spec.template.needs_image and _is_readable(ctx, content):
         length = min(version.size, _IMAGE_BYTES)
         probed = image.probe(b"".join(content.read(ctx.store, 0, length, customer=ctx.customer_key)))
     return Event(
@@ -182,6 +247,13 @@ def event(
         callback_id=callback_id,
         image=probed,
     )
+
+
+def _is_readable(ctx: Context, content: Content) -> bool:
+    """Whether this request can read the bytes; of a copy it would need the key of another object."""
+    if content.source is not None:
+        return not encryption.needs_customer_key(content.source)
+    return encryption.is_readable(ctx, content.version)
 
 
 def public_url(ctx: Context) -> str:

@@ -26,7 +26,6 @@ from s3lite.ops import encryption, finish
 from s3lite.ops.finish import Prepared
 from s3lite.responses import Headers, Response, stream
 from s3lite.wire import ranges
-from s3lite.wire.checksums import Digests
 from s3lite.wire.conditions import WriteConditions
 
 _RETRY_AFTER_S = 5
@@ -58,26 +57,29 @@ def publish(
     callback: Prepared | None,
     new: write.NewVersion,
     when: WriteConditions,
-    digests: Digests,
     *,
+    content: str,
+    content_md5: str = "",
     tell: write.Tell | None = None,
 ) -> Published:
-    """`write.publish` for uploads, once the gate that ``callback`` may be has said yes.
+    """`write.publish`, once the gate that ``callback`` may be has said yes.
 
-    Raises CallbackRejected, ServiceUnavailable and SlowDown (undecided), and as `write.publish`.
+    ``content`` is what tells a repeat: equal for equal bytes, and for no others. Raises CallbackRejected,
+    ServiceUnavailable and SlowDown (undecided), and as `write.publish`.
     """
     if callback is None or not callback.spec.is_gate:
         return Published(write.publish(ctx.store, ctx.bucket, new, when, tell=tell), callback)
     wanted = replace(
-        _wanted(ctx, callback, new.size, new.etag),
+        _wanted(ctx, new.size, new.etag),
         callback_id=ctx.store.ids.message(),
-        fingerprint=_fingerprint(ctx, operation, callback, new, digests.sha256_hex),
-        encryption=new.encryption,
+        fingerprint=_fingerprint(ctx, operation, callback, new, content),
+        encryption=new.encryption if new.stored else None,
+        source_row=new.copy_of.row if new.copy_of else 0,
     )
     token = ctx.store.ids.upload()
     with _held(ctx, wanted, new.stored, token) as row:
-        content = Content(_preview(ctx, new))
-        outcome = _ask(ctx, operation, callback, content, row, token, content_md5=digests.etag)
+        subject = Content(_preview(ctx, new), source=new.copy_of)
+        outcome = _ask(ctx, operation, callback, subject, row, token, content_md5=content_md5)
         version = write.publish(ctx.store, ctx.bucket, new, when, pending=row, tell=tell)
     return Published(version, answered_as(callback, outcome), outcome)
 
@@ -91,7 +93,7 @@ def complete(
         return multipart.complete(ctx.store, ctx.bucket, wish, None), callback, None
     blobs = [(part.part_number, part.blob) for part in found.parts]
     wanted = replace(
-        _wanted(ctx, callback, found.size, found.etag),
+        _wanted(ctx, found.size, found.etag),
         # Nothing has to be remembered: the parts' blobs, which are never two times the same, say which it is.
         callback_id=ctx.store.ids.message_of(wish.upload_id, blobs, callback.raw),
         upload_id=wish.upload_id,
@@ -151,7 +153,7 @@ def _ask(
 ) -> Outcome:
     """The application's yes. Raises CallbackRejected, ServiceUnavailable, SlowDown."""
     url = ""
-    if not encryption.needs_customer_key(content.version):  # which the application does not have
+    if not encryption.needs_customer_key(content.held_by):  # which the application does not have
         url = f"{finish.public_url(ctx)}/.s3lite/pending/{row.row}?token={token}"
     event = finish.event(ctx, operation, content, callback, content_md5, row.callback_id)
     outcome = ctx.services.callbacks.deliver(
@@ -190,7 +192,7 @@ def _report(outcome: Outcome, status: str) -> dict[str, str]:
 # ---------------------------------------------------------------- what it is asked about
 
 
-def _wanted(ctx: Context, callback: Prepared, size: int, etag: str) -> Pending:
+def _wanted(ctx: Context, size: int, etag: str) -> Pending:
     return Pending(
         row=0,
         callback_id="",
@@ -203,14 +205,17 @@ def _wanted(ctx: Context, callback: Prepared, size: int, etag: str) -> Pending:
     )
 
 
-def _fingerprint(ctx: Context, operation: str, callback: Prepared, new: write.NewVersion, sha256: str) -> str:
+def _fingerprint(
+    ctx: Context, operation: str, callback: Prepared, new: write.NewVersion, content: str
+) -> str:
     """Equal for uploads that an application would decide alike.
 
-    By SHA-256: an ETag is an MD5, and whoever makes two bodies with one of those would have one of them
-    looked at and publish the other under the answer that the application remembers.
+    ``content`` is a SHA-256, or the row of a copy's source. An ETag does not do: it is an MD5, and whoever
+    makes two bodies with one of those would have one of them looked at and publish the other under the answer
+    that the application remembers.
     """
     who = callback.requester.access_key
-    what = (ctx.bucket.id, new.key, operation, who, callback.raw, new.size, sha256, new.head, new.acl)
+    what = (ctx.bucket.id, new.key, operation, who, callback.raw, new.size, content, new.head, new.acl)
     return hashlib.sha256(repr(what).encode("utf-8", "replace")).hexdigest()
 
 

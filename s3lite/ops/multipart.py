@@ -9,7 +9,7 @@ from s3lite.context import Context
 from s3lite.core import listing, multipart, sealing, write
 from s3lite.core.sealing import PartEnvelope
 from s3lite.errors import Code, S3Error, invalid_argument
-from s3lite.model import NULL_VERSION, Completion, ObjectVersion, Part, Stored, Upload
+from s3lite.model import NULL_VERSION, AccessKey, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.names import check_key
 from s3lite.ops import durable, encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
 from s3lite.ops.listing import encoding_type, owners_of
@@ -41,7 +41,8 @@ def create_multipart_upload(ctx: Context) -> Response:
             "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.",
         )
     raw = callback_spec.from_request(ctx.head, ctx.caller)
-    finish.prepare(ctx, raw)
+    if raw is not None:
+        finish.prepare(ctx, raw, "CompleteMultipartUpload")
     head = upload_headers.object_head(ctx, ctx.headers)
     owner_id, acl = upload_headers.owner_and_acl(ctx, ctx.headers)
     lock = upload_headers.object_lock(ctx, ctx.headers)
@@ -222,9 +223,10 @@ def complete_multipart_upload(ctx: Context) -> Response:
     algorithm), and the callback's. A repeat within 24 hours gets the first answer again.
     """
     upload_id = ctx.params["uploadId"]
-    callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller))
-    if callback is None:
-        callback = _kept_callback(ctx, upload_id)
+    raw, requester = callback_spec.from_request(ctx.head, ctx.caller), None
+    if raw is None:
+        raw, requester = _kept_callback(ctx, upload_id)
+    callback = finish.prepare(ctx, raw, "CompleteMultipartUpload", requester=requester)
     when = conditions.parse_write_conditions(ctx.headers)
     customer = ctx.customer_key = encryption.customer_key(ctx, ctx.headers)
     parts = parse_complete(ctx.document(has_checksum=False), max_parts=ctx.settings.limits.parts)
@@ -285,19 +287,18 @@ def _record(ctx: Context, callback: finish.Prepared | None) -> multipart.KeptCal
     )
 
 
-def _kept_callback(ctx: Context, upload_id: str) -> finish.Prepared | None:
-    """The callback given at CreateMultipartUpload, or with the Complete that this one repeats."""
+def _kept_callback(ctx: Context, upload_id: str) -> tuple[RawCallback | None, AccessKey | None]:
+    """The callback given at CreateMultipartUpload, or with the Complete that this one repeats; and by whom."""
     with ctx.store.catalog.read() as tx:
         kept = tx.upload(ctx.bucket.id, ctx.key, upload_id) or tx.completion(
             ctx.bucket.id, ctx.key, upload_id
         )
         if kept is None or not kept.callback:
-            return None
+            return None, None
         requester = tx.access_key(kept.callback_access_key)
     if requester is None:
         raise S3Error(Code.AccessDenied, "The access key that asked for this upload's callback is gone.")
-    raw = RawCallback("kept", kept.callback, kept.callback_var)
-    return finish.prepare(ctx, raw, requester=requester)
+    return RawCallback("kept", kept.callback, kept.callback_var), requester
 
 
 def _report(

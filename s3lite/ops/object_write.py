@@ -39,7 +39,7 @@ def put_object(ctx: Context) -> Response:
     when = conditions.parse_write_conditions(ctx.headers)
     check_conditions(ctx, when)
     request = checksums.parse_checksum_headers(ctx.headers)
-    callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller))
+    callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller), "PutObject")
     gate.require_open(ctx, callback)
     source = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
 
@@ -64,8 +64,16 @@ def put_object(ctx: Context) -> Response:
         encryption=envelope.for_object(stored) if envelope else None,
     )
     owed = durable.owed(ctx, "PutObject", callback, content_md5=digests.etag)
-    tell = owed.tell if owed else None
-    done = gate.publish(ctx, "PutObject", callback, new, when, digests, tell=tell)
+    done = gate.publish(
+        ctx,
+        "PutObject",
+        callback,
+        new,
+        when,
+        content=digests.sha256_hex if finish.is_gate(callback) else "",
+        content_md5=digests.etag,
+        tell=owed.tell if owed else None,
+    )
     version = done.version
     answer = empty(200, finish.version_headers(version) + lifecycle.expiration_headers(ctx, version))
     return finish.finish(
@@ -147,25 +155,41 @@ def copy_object(ctx: Context) -> Response:
     when = conditions.parse_write_conditions(ctx.headers)
     metadata_directive = _directive(ctx, "x-amz-metadata-directive")
     tagging_directive = _directive(ctx, "x-amz-tagging-directive")
-    for attempt in range(3):
+    callback = _callback_of_copy(ctx)
+    gate.require_open(ctx, callback)
+    attempts = 1 if finish.is_gate(callback) else 3  # what a gate has seen is copied, and nothing else
+    for attempt in range(1, attempts + 1):
         source_bucket, source = copy_source(ctx)
         conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
         source_key = encryption.copy_source_key(ctx, source)
         new = _copied(ctx, source_bucket, source, metadata_directive, tagging_directive)
         new = _with_bytes(ctx, new, source, source_key)
         try:
-            version = write.publish(ctx.store, ctx.bucket, new, when)
+            owed = durable.owed(ctx, "CopyObject", callback)
+            tell = owed.tell if owed else None
+            what = f"copy of {source.row}"
+            done = gate.publish(ctx, "CopyObject", callback, new, when, content=what, tell=tell)
             break
         except S3Error as error:
-            if error.code is not Code.OperationAborted or attempt == 2:
+            if error.code is not Code.OperationAborted or attempt == attempts:
                 raise
+    version = done.version
     headers = finish.version_headers(version) + lifecycle.expiration_headers(ctx, version)
     if source_bucket.versioning:
         headers.append(("x-amz-copy-source-version-id", source.version_id))
     document = results.copy_object_result(
         etag=version.etag, modified_ms=version.modified_ms, checksum=version.checksum
     )
-    return xml(document, headers=headers)
+    answer = xml(document, headers=headers)
+    if done.callback is None:
+        return answer
+    return finish.report(ctx, "CopyObject", version, done.callback, answer, outcome=done.outcome, owed=owed)
+
+
+def _callback_of_copy(ctx: Context) -> finish.Prepared | None:
+    """That of the bucket's policies, if one covers copies. Its answer never replaces the CopyObjectResult."""
+    callback = finish.prepare(ctx, None, "CopyObject")
+    return replace(callback, reply="standard") if callback is not None else None
 
 
 def _directive(ctx: Context, name: str) -> str:

@@ -69,7 +69,7 @@ def post_object(ctx: Context) -> Response:
         covers=policy.covers if policy is not None else None,
         unlisted=ctx.settings.callback.form_unlisted,
     )
-    callback = finish.prepare(ctx, raw)
+    callback = finish.prepare(ctx, raw, "PostObject")
     gate.require_open(ctx, callback)
     done, md5, owed = _store(ctx, reader, fields, policy, callback)
     return finish.finish(
@@ -136,8 +136,16 @@ def _store(
     )
     when = conditions.parse_write_conditions(headers)
     owed = durable.owed(ctx, "PostObject", callback, content_md5=digests.etag)
-    tell = owed.tell if owed else None
-    done = gate.publish(ctx, "PostObject", callback, new, when, digests, tell=tell)
+    done = gate.publish(
+        ctx,
+        "PostObject",
+        callback,
+        new,
+        when,
+        content=digests.sha256_hex if finish.is_gate(callback) else "",
+        content_md5=digests.etag,
+        tell=owed.tell if owed else None,
+    )
     return done, digests.etag, owed
 
 

@@ -11,6 +11,7 @@ from s3lite.core import write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION
 from s3lite.names import check_key
+from s3lite.ops import finish
 from s3lite.responses import Response, empty
 from s3lite.wire import conditions
 
@@ -24,8 +25,8 @@ def rename_object(ctx: Context) -> Response:
     about it stays: bytes, ETag, date, metadata, tags, owner, ACL.
 
     Source: API Reference, RenameObject. Checked against AWS: never.
-    Errors: NoSuchKey, PreconditionFailed, InvalidArgument, InvalidRequest (onto itself),
-    InvalidBucketState (a bucket that is or was versioned: its versions would keep the old key).
+    Errors: NoSuchKey, PreconditionFailed, InvalidArgument, InvalidRequest (onto itself), AccessDenied (the new key
+    is behind a gate), InvalidBucketState (a bucket that is or was versioned: its versions would keep the old key).
     Differs: any unversioned bucket takes it, where S3 has it for directory buckets. x-amz-client-token is
     not remembered: a repeat finds no source.
     """
@@ -34,6 +35,11 @@ def rename_object(ctx: Context) -> Response:
     ctx.require("s3:DeleteObject", key=source_key)
     if source_key == ctx.key:
         raise S3Error(Code.InvalidRequest, "The source and the destination of a rename must differ.")
+    if finish.is_gate(finish.prepare(ctx, None, "CopyObject")):
+        raise S3Error(
+            Code.AccessDenied,
+            "An application decides about what gets this key. Copy the object, and delete it.",
+        )
     absent = Code.NoSuchKey if ctx.may("s3:ListBucket", about=About(prefix=source_key)) else Code.AccessDenied
     write.commit(ctx.store, lambda tx: _rename(ctx, tx, source_key, absent))
     return empty(200)

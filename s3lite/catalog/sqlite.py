@@ -10,7 +10,6 @@ Memory maps stay off: they gained nothing measurable, and a disk error in one is
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sqlite3
 import threading
@@ -27,6 +26,7 @@ from s3lite.catalog.schema import MIGRATIONS, SchemaError
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql import SqlRead
 from s3lite.catalog.sql_write import SqlTx
+from s3lite.catalog.turn import FileTurn
 from s3lite.model import ObjectVersion
 from s3lite.times import Clock
 
@@ -36,6 +36,7 @@ MEMORY = Path(":memory:")
 
 _OLDEST = (3, 37, 0)  # RETURNING, UPDATE … FROM, and partial indexes that are found with NOT
 _BUSY_MS = 5000
+_TURN_S = 5.0  # for writers, then 503: a process that holds the lock so long has stopped
 _CHECKPOINT_PAGES = 4000  # 16 MiB: a guard, the sweeper's checkpoints come first
 _STATEMENTS = 256
 _PAGE = 500
@@ -198,7 +199,6 @@ class SqliteCatalog:
         self._secrets = secrets
         self._connect = connect
         self._writer: SqliteSession | None = None
-        self._lock_fd = -1
         self._reset()
         _instances.add(self)
 
@@ -207,6 +207,7 @@ class SqliteCatalog:
         self._pool = _Pool()
         self._group = GroupCommit(self._commit, interrupted)
         self._turn = threading.RLock()
+        self._file_turn = FileTurn(self.path.with_name("index.lock"), patience_s=_TURN_S)
 
     def forget_connections(self) -> None:
         """In a forked child: begin anew, leaving the parent's connections alone."""
@@ -214,9 +215,7 @@ class SqliteCatalog:
         if not self._in_memory:
             _inherited.append(self._writer)
             self._writer = None
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        self._file_turn.forget()
         self._reset()
 
     # -- connections
@@ -256,14 +255,11 @@ class SqliteCatalog:
             if self._in_memory:
                 yield
                 return
-            if self._lock_fd < 0:
-                lock = self.path.with_name("index.lock")
-                self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            self._file_turn.take()
             try:
                 yield
             finally:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+                self._file_turn.leave()
 
     def _reading(self) -> _PooledRead:
         try:
@@ -407,6 +403,4 @@ class SqliteCatalog:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-            if self._lock_fd >= 0:
-                os.close(self._lock_fd)
-                self._lock_fd = -1
+            self._file_turn.close()

@@ -24,7 +24,7 @@ from s3lite.auth.authenticate import Authenticated, Authenticator, Payload
 from s3lite.auth.authorize import OBJECT_ACTIONS
 from s3lite.auth.facts import About
 from s3lite.auth.oss import OssAuthenticator, recognise
-from s3lite.blobs.base import BlobStore
+from s3lite.blobs.base import BlobsAwayError, BlobStore
 from s3lite.callback.send import CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
 from s3lite.context import IDENTITY, Context, Level, Route, Services
@@ -121,7 +121,7 @@ class Application:
             response = self._answer(environ, exchange)
         except S3Error as problem:
             response = self._refuse(environ, exchange, problem)
-        except CatalogBusyError:
+        except (CatalogBusyError, BlobsAwayError):
             response = self._refuse(environ, exchange, S3Error(Code.SlowDown, headers={"Retry-After": "1"}))
         except Exception:  # the one place: a client gets an S3 error whatever broke
             log.exception("request %s failed", exchange.request_id)

@@ -151,6 +151,18 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RadosSettings:
+    """Ceph RADOS, where `blobs_url` names a pool (docs/scaling.md)."""
+
+    object_bytes: int = _setting(
+        4 << 20, "size of the objects that bytes are striped over; decided when a namespace is first used"
+    )
+    write_ahead: int = _setting(3, "objects of one upload on their way at once")
+    read_ahead: int = _setting(4, "pieces of 1 MiB that a download asks for in advance")
+    timeout_s: float = _setting(15.0, "seconds for one operation, and to connect; then 503")
+
+
+@dataclass(frozen=True, slots=True)
 class SweepSettings:
     """The upkeep thread."""
 
@@ -244,7 +256,7 @@ class Settings:
     database_url: str = _setting(
         "", "index: sqlite:///PATH or postgresql://…; empty: sqlite:///DATA_DIR/index.db"
     )
-    blobs_url: str = _setting("", "bytes; empty: file:///DATA_DIR")
+    blobs_url: str = _setting("", "bytes: file:///DIRECTORY or rados://POOL?…; empty: file:///DATA_DIR")
     durability: str = _setting(
         "full",
         "full: an acknowledged upload survives a power cut; relaxed: it survives a crash of the server",
@@ -259,6 +271,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    rados: RadosSettings = field(default_factory=RadosSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
@@ -412,6 +425,10 @@ def _contradictions(settings: Settings) -> list[str]:
         faults.append("storage.inline_bytes must not exceed storage.buffer_bytes")
     if settings.database.connections < 1:
         faults.append("database.connections must be 1 at least")
+    if not 64 << 10 <= settings.rados.object_bytes <= 64 << 20:
+        faults.append("rados.object_bytes must be between 65536 and 67108864")
+    if settings.rados.write_ahead < 1 or settings.rados.read_ahead < 1:
+        faults.append("rados.write_ahead and rados.read_ahead must be 1 at least")
     if settings.storage.buffer_bytes < 4096:
         faults.append("storage.buffer_bytes must be at least 4096")
     return faults

@@ -32,6 +32,7 @@ ONE_DOOR = {
     "lxml": {"wire/xml.py"},
     "urllib3": {"callback/pools.py"},
     "sqlite3": {"catalog/sqlite.py"},
+    "rados": {"blobs/rados.py"},
     "psycopg": {"catalog/postgres.py"},
     "multipart": {"wire/form.py"},
     "jinja2": {"console/visit.py"},

@@ -12,6 +12,10 @@ from typing import BinaryIO, Protocol, Self
 from s3lite.model import BlobId
 
 
+class BlobsAwayError(OSError):
+    """The store does not answer now: nothing was stored, and the request may be repeated."""
+
+
 class BlobWriter(Protocol):
     """One blob being written. Leaving the ``with`` block without `commit` leaves nothing behind."""
 

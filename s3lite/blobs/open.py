@@ -11,15 +11,21 @@ from s3lite.settings import Settings, SettingsError
 
 
 def open_blobs(settings: Settings) -> BlobStore:
-    """A store by ``settings.bytes_url``: ``file:///abs/path`` or ``memory://``. Raises SettingsError."""
+    """A store by ``settings.bytes_url``: ``file:///abs/path``, ``rados://pool?…`` or ``memory://``. Raises SettingsError."""
     url = settings.bytes_url
     scheme, _, path = url.partition("://")
     if scheme == "memory" and not path:
         return MemoryBlobs()
+    if scheme == "rados":
+        from s3lite.blobs.rados import RadosBlobs, Target
+
+        return RadosBlobs(Target.parse(url), settings.rados)
     if scheme == "file" and path.startswith("/"):
         return LocalBlobs(
             Path(path),
             durability=settings.durability,
             allow_network_fs=settings.storage.allow_network_fs,
         )
-    raise SettingsError(f"blobs_url = {url!r}: must be file:///ABSOLUTE/PATH (or memory:// for tests)")
+    raise SettingsError(
+        f"blobs_url = {url!r}: must be file:///ABSOLUTE/PATH, rados://POOL?… (or memory:// for tests)"
+    )

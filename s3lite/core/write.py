@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from s3lite.blobs.base import BlobsAwayError
 from s3lite.catalog.base import Tx
 from s3lite.core import lock
 from s3lite.core.store import Store
@@ -52,6 +53,8 @@ _pipelines = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 def storage_error(error: OSError) -> S3Error:
     """What the client is told when the storage refuses: nothing was stored, and whether to free space."""
+    if isinstance(error, BlobsAwayError):
+        return S3Error(Code.SlowDown, headers={"Retry-After": "1"})
     if error.errno in _NO_ROOM:
         return S3Error(Code.InsufficientStorage, headers={"Retry-After": "30"})
     return S3Error(Code.InternalError, "The storage failed; nothing was stored. Please try again.")

@@ -7,7 +7,9 @@ from contract.storage_kit import StillClock, Writer, open_postgres, open_sqlite
 
 from s3lite.blobs.local import LocalBlobs
 from s3lite.blobs.memory import MemoryBlobs
+from s3lite.blobs.rados import RadosBlobs, Target
 from s3lite.catalog.sqlite import MEMORY
+from s3lite.settings import RadosSettings
 
 
 @pytest.fixture
@@ -38,10 +40,14 @@ def bucket(writer):
     return writer.bucket()
 
 
-@pytest.fixture(params=["local", "named", "relaxed", "memory"])
+@pytest.fixture(params=["local", "named", "relaxed", "memory", "rados"])
 def blobs(request, tmp_path, clock):
     if request.param == "memory":
         store = MemoryBlobs(clock=clock)
+    elif request.param == "rados":
+        store = RadosBlobs(
+            Target.parse(request.getfixturevalue("rados_url")), RadosSettings(object_bytes=1 << 20)
+        )
     else:
         durability = "relaxed" if request.param == "relaxed" else "full"
         store = LocalBlobs(tmp_path, durability=durability)

@@ -64,6 +64,31 @@ class Postgres:
         self.execute(f"DROP SCHEMA {url.rpartition('%3D')[2]} CASCADE")
 
 
+class Ceph:
+    """A cluster of one monitor and three OSDs."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.url = run("ceph.sh", "start", directory)
+
+    def start(self):
+        run("ceph.sh", "start", self.directory)
+
+    def kill(self, daemon):
+        run("ceph.sh", "kill", self.directory, daemon)
+
+    def admin(self, *arguments):
+        return run("ceph.sh", "admin", self.directory, *arguments)
+
+    def namespace(self):
+        """The URL of an empty namespace."""
+        return f"{self.url}&namespace=t{uuid.uuid4().hex}"
+
+    def remove(self):
+        run("ceph.sh", "stop", self.directory, "KILL")
+        shutil.rmtree(self.directory)
+
+
 def scratch_directory(name):
     """Not below pytest's own, which the engine's user may not enter."""
     directory = tempfile.mkdtemp(prefix=f"s3lite-{name}-")
@@ -84,3 +109,18 @@ def postgres_url(postgres_server):
     url = postgres_server.database()
     yield url
     postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def ceph_cluster():
+    if not shutil.which("ceph-mon"):
+        run("ceph.sh", "start", "/nonexistent")  # says what is missing, and skips or fails
+    cluster = Ceph(scratch_directory("ceph"))
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture
+def rados_url(ceph_cluster):
+    """The URL of an empty namespace of a pool."""
+    return ceph_cluster.namespace()

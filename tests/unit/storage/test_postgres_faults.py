@@ -64,7 +64,9 @@ def test_killed_connections_are_replaced(postgres_server, catalog, writer):
     assert len(keys(catalog, bucket)) == 21
 
 
-def test_a_server_that_restarts_costs_time_only(postgres_server, catalog, writer):
+def test_a_server_that_restarts_costs_time_only(postgres_server, postgres_url):
+    catalog = open_postgres(postgres_url, StillClock(), wait_s=60)
+    writer = Writer(catalog)
     bucket = writer.bucket()
     stop = threading.Event()
     written = []
@@ -87,6 +89,7 @@ def test_a_server_that_restarts_costs_time_only(postgres_server, catalog, writer
         for each in running:
             each.result()
     assert sorted(version.key for version in catalog.iter_versions()) == sorted(written)
+    catalog.close()
 
 
 def test_a_server_that_stays_away_is_busy_and_comes_back(writer, cutter, through):

@@ -57,7 +57,7 @@ def test_a_malformed_postgres_url_is_refused(settings):
         open_catalog(dataclasses.replace(settings, database_url="postgresql://host/db?nonsense=1"), Clock())
 
 
-@pytest.mark.parametrize("url", ["rados://pool", "file://relative", "memory://x", "/x"])
+@pytest.mark.parametrize("url", ["s3://pool", "file://relative", "memory://x", "/x"])
 def test_other_blob_stores_are_refused(settings, url):
     with pytest.raises(SettingsError, match="file:///"):
         open_blobs(dataclasses.replace(settings, blobs_url=url))

@@ -27,7 +27,6 @@ KEYRING_SETTING = "keyring-id"
 """The catalog's setting that says which keyring file its objects are sealed with."""
 
 _OPEN: About = ("open",)  # of an upload, and of a customer's whose Complete came without the key
-_SHAPE = "The object was stored using a form of Server Side Encryption. "
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,9 @@ def _of_part(number: int, size: int, blob: BlobId | None) -> About:
 def _key_of(customer: CustomerKey | None) -> bytes:
     if customer is None:
         raise S3Error(
-            Code.InvalidRequest, _SHAPE + "The correct parameters must be provided to retrieve the object."
+            Code.InvalidRequest,
+            "The object was stored using a form of Server Side Encryption. The correct parameters must be "
+            "provided to retrieve the object.",
         )
     return customer.key
 

@@ -200,6 +200,7 @@ class Keyring:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            _give_to_owner(lock, self.path.parent)
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield self._fresh()
         finally:
@@ -224,6 +225,7 @@ class Keyring:
         temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            _give_to_owner(handle, self.path.parent)
             with os.fdopen(handle, "w", encoding="ascii") as file:
                 json.dump(document, file, indent=1)
                 file.write("\n")
@@ -238,6 +240,13 @@ class Keyring:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _give_to_owner(handle: int, directory: Path) -> None:
+    """Give a file to whoever owns the directory: the server must read what root has made."""
+    if os.geteuid() == 0:
+        owner = os.stat(directory)
+        os.fchown(handle, owner.st_uid, owner.st_gid)
 
 
 def reference(name: str, generation: Generation) -> str:
@@ -261,6 +270,8 @@ def _parsed(path: Path, stamp: tuple[int, int, int]) -> _Contents:
             raise KeyringError(f"{path}: of format {document['format']}, this program knows {_FORMAT}")
         keys = {name: _key(name, fields) for name, fields in document["keys"].items()}
         return _Contents(str(document["id"]), keys, stamp)
+    except OSError as error:
+        raise KeyringError(str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyringError(f"{path}: not a keyring of s3lite; restore it from a backup") from None
 

@@ -28,6 +28,9 @@ CUSTOMER_HEADER = f"{MODE_HEADER}-customer-algorithm"
 _CUSTOMER_KEY = f"{MODE_HEADER}-customer-key"
 _CUSTOMER_MD5 = f"{MODE_HEADER}-customer-key-md5"
 COPY_SOURCE = "x-amz-copy-source-server-side-encryption-customer-"
+_OF_UPLOADS = frozenset(
+    (MODE_HEADER, KEY_ID_HEADER, CONTEXT_HEADER, CUSTOMER_HEADER, _CUSTOMER_KEY, _CUSTOMER_MD5)
+)
 
 _CUSTOMER_WORDS = "Requests specifying Server Side Encryption with Customer provided keys must provide "
 _MAX_CONTEXT_BYTES = 8192
@@ -102,6 +105,8 @@ def parse_wanted(headers: Mapping[str, str]) -> Wanted | None:
     Raises InvalidArgument (contradictions, unknown values), NotImplemented (aws:kms:dsse), and as
     `parse_customer_key`.
     """
+    if _OF_UPLOADS.isdisjoint(headers):
+        return None
     customer_key = parse_customer_key(headers)
     mode = headers.get(MODE_HEADER, "")
     if customer_key is not None:

@@ -35,6 +35,22 @@ def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(path: Pat
     assert sorted(os.listdir(path.parent)) == ["keyring.json", "keyring.json.lock"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_makes_belongs_to_the_directorys_owner(path: Path) -> None:
+    path.parent.mkdir()
+    os.chown(path.parent, 12345, 12345)
+    ring = keyring(path)
+    ring.add("one")
+    ring.rotate("one")
+    assert {file.stat().st_uid for file in path.parent.iterdir()} == {12345}
+
+
+def test_a_file_that_cannot_be_read_is_a_fault_of_the_keyring(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(KeyringError, match="Is a directory"):
+        keyring(path).names()
+
+
 def test_another_process_sees_keys_at_once(path: Path) -> None:
     server, operator = keyring(path), keyring(path)
     operator.ensure(SSE_S3)

@@ -55,6 +55,20 @@ def test_a_customers_key_and_its_representation() -> None:
     assert repr(KEY) not in repr(Wanted(wire.CUSTOMER, customer_key=found))
 
 
+@pytest.mark.parametrize(("padding", "is_taken"), [(8192 // 4 * 3 - 9, True), (8192 // 4 * 3 - 8, False)])
+def test_an_encryption_context_has_a_limit(padding: int, is_taken: bool) -> None:
+    context = base64.b64encode(b'{"a": "%s"}' % (b"x" * padding)).decode()
+    assert (len(context) <= 8192) is is_taken
+    headers = {wire.MODE_HEADER: KMS, wire.CONTEXT_HEADER: context}
+    if is_taken:
+        found = wire.parse_wanted(headers)
+        assert found is not None
+        assert found.context == context
+    else:
+        with pytest.raises(S3Error, match="InvalidArgument"):
+            wire.parse_wanted(headers)
+
+
 RULE = (
     "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>{}</SSEAlgorithm>"
     "<KMSMasterKeyID>{}</KMSMasterKeyID></ApplyServerSideEncryptionByDefault>"

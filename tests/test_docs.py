@@ -26,6 +26,7 @@ from s3lite.testing import ACCESS_KEY, SECRET_KEY, LiveServer, live_server, thro
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+_NOT_SETTINGS = {"default", "script", "wait", "py", "listen"}  # attributes of the recorder in testing.md
 EVERYTHING = "\n".join(TEXTS.values())
 
 
@@ -63,7 +64,7 @@ def test_dotted_names_are_settings() -> None:
     for section, option in re.findall(
         r"`(callback|outbox|limits|storage|sweep|lifecycle|encryption|http)\.(\w+)", EVERYTHING
     ):
-        if option not in ("default", "script", "wait", "py"):  # attributes of the recorder in embedding.md
+        if option not in _NOT_SETTINGS:
             assert hasattr(sections[section], option), f"{section}.{option}"
 
 
@@ -170,24 +171,16 @@ def test_the_first_upload_of_the_readme(server: LiveServer, tmp_path: Path) -> N
     assert server.callbacks.requests[0].body == b"key=hello.txt&size=5&type=text%2Fplain&user=42"
 
 
-def test_the_tests_of_embedding(server: LiveServer, tmp_path: Path) -> None:
-    tests = [text for text in snippets(ROOT / "docs/embedding.md", "python") if "def test_" in text]
-    assert len(tests) == 2
-    for number, text in enumerate(tests):
+TESTING = [text for text in snippets(ROOT / "docs/testing.md", "python") if "def test_" in text]
+
+
+def test_the_tests_of_testing_md_pass(server: LiveServer, tmp_path: Path) -> None:
+    for number, text in enumerate(TESTING):
         (tmp_path / f"test_{number}.py").write_text(text)
-    words = [
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "s3lite.testing",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir=.",
-        "--basetemp=tmp",
-        ".",
-    ]
-    assert "2 passed" in run(words, server, tmp_path)
+    words = ["-q", "-p", "s3lite.testing", "-p", "no:cacheprovider", "--rootdir=.", "--basetemp=tmp"]
+    out = run(["-m", "pytest", *words, "."], server, tmp_path)
+    there = sum(len(re.findall("^def test_", text, re.MULTILINE)) for text in TESTING)
+    assert f"{there} passed" in out
 
 
 @contextmanager

@@ -338,7 +338,7 @@ class Application:
             "bytes_in": ctx.received if ctx else 0,
             "bytes_out": response.size or 0,
             "ready_ms": round(elapsed_s * 1000, 2),
-            "caller": key.access_key if key else "",
+            "caller": key.shown if key else "",
             "account": key.account.id if key else "",
             "client": ctx.client_ip if ctx else environ.get("REMOTE_ADDR", ""),
         }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3lite.auth.authenticate import Authenticator, Payload
-from s3lite.auth.authorize import Rules, authorize, authorize_some, is_denied
+from s3lite.auth.authorize import NO_RULES, Rules, authorize, authorize_some, is_denied
 from s3lite.auth.facts import THE_REQUEST, About, RequestFacts
 from s3lite.auth.oss import OssAuthenticator
 from s3lite.core import access
@@ -174,7 +174,8 @@ class Context:
         """
         named = bucket or self.bucket_row
         if named is None:
-            return authorize(self.caller, action, bucket=None)
+            facts = self._facts(NO_RULES, None, action, about)
+            return authorize(self.caller, action, bucket=None, name=self.target.bucket or "*", facts=facts)
         rules = self.rules if bucket is None else access.rules_of(self.store.catalog, bucket)
         return authorize(
             self.caller,
@@ -194,19 +195,19 @@ class Context:
         )
 
     def is_denied(self, action: str, *, about: About = THE_REQUEST) -> bool:
-        """Whether the bucket's policy denies the caller ``action`` on the key, whatever else allows it."""
+        """Whether a policy, the bucket's or the key's own, keeps the caller from ``action`` on the key."""
         rules = self.rules
         facts = self._facts(rules, self.bucket, action, about)
         return is_denied(self.caller, action, bucket=self.bucket, key=self.key, rules=rules, facts=facts)
 
-    def _facts(self, rules: Rules, bucket: Bucket, action: str, about: About) -> RequestFacts | None:
+    def _facts(self, rules: Rules, bucket: Bucket | None, action: str, about: About) -> RequestFacts | None:
         """None where no policy asks for them."""
-        if rules.policy is None:
+        if rules.policy is None and not self.caller.limits:
             return None
         if self.bucket_row is not None and action == "s3:PutObject" and "uploadId" in self.params:
             # Parts and Complete do not repeat the encryption that the upload was begun with.
             with self.store.catalog.read() as tx:
-                upload = tx.upload(bucket.id, self.key, self.params["uploadId"])
+                upload = tx.upload(self.bucket_row.id, self.key, self.params["uploadId"])
             about = replace(about, upload=upload)
         return RequestFacts(
             head=self.head,

@@ -30,9 +30,31 @@ class Account:
     created_ms: int = 0
 
 
+class Rate(NamedTuple):
+    """How fast requests by a key may come, all workers together; 0 is no bound."""
+
+    requests_per_s: float = 0.0
+    burst: int = 0  # requests at once after a pause; 0: those of one second
+    bytes_per_s: float = 0.0  # of bodies, both ways
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What makes a credential a temporary one. ``policy`` narrows what its key may do; "" does not."""
+
+    access_key: str  # its own; `AccessKey.access_key` is that of the key it was made by
+    name: str
+    issued_s: int
+    expires_s: int
+    policy: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """A credential of an account. ``secret_key`` is in clear here, encrypted at rest."""
+    """A credential of an account. ``secret_key`` is in clear here, encrypted at rest.
+
+    Of a temporary credential this is the key that it was made by, but for ``secret_key`` and ``session``.
+    """
 
     access_key: str
     secret_key: str
@@ -41,6 +63,14 @@ class AccessKey:
     callback: str = "inline"  # off | policy-only | inline: what callbacks uploads by this key may carry
     webhook_secret: str = ""  # whsec_…: signs callbacks of uploads by this key
     created_ms: int = 0
+    policy: str = ""  # JSON: what it may do of what its account may; "" is everything
+    rate: Rate | None = None  # None: as the settings say
+    session: Session | None = None
+
+    @property
+    def shown(self) -> str:
+        """The access key that requests carry."""
+        return self.session.access_key if self.session else self.access_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,6 +487,14 @@ class Identity:
     def account_id(self) -> str:
         """The account's id, "" for anonymous."""
         return self.key.account.id if self.key else ""
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The policies that each must allow whatever is done: the key's and the session's."""
+        key = self.key
+        if key is None or not (key.policy or key.session):
+            return ()
+        return tuple(filter(None, (key.policy, key.session.policy if key.session else "")))
 
     @property
     def is_root(self) -> bool:

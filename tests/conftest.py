@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,19 @@ def add_user(app: Application, name: str) -> S3:
 
     app.services.store.catalog.write(work)
     return S3(app, key.access_key, key.secret_key)
+
+
+def add_key(client: S3, policy: str = "", **more: object) -> S3:
+    """A further key of a client's user, with a policy, and a client for it."""
+    catalog = client.wsgi.services.store.catalog
+    name = f"key-{uuid.uuid4().hex}"
+
+    def work(tx):
+        account = tx.access_key(client.credentials.access_key).account
+        tx.put_access_key(AccessKey(name, "further-secret", account, policy=policy, **more))
+
+    catalog.write(work)
+    return S3(client.wsgi, name, "further-secret")
 
 
 @pytest.fixture

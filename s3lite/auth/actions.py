@@ -41,6 +41,11 @@ ON_OBJECTS = frozenset(f"s3:{name}" for name in _ON_OBJECTS.split())
 
 ACTIONS = ON_OBJECTS | frozenset(f"s3:{name}" for name in _ON_BUCKETS.split())
 
+ASSUME_ROLE = "sts:AssumeRole"
+
+OF_KEYS = ACTIONS | {ASSUME_ROLE}
+"""What the policies of keys and sessions may name."""
+
 _VERSIONED = {
     "s3:DeleteObject": "s3:DeleteObjectVersion",
     "s3:DeleteObjectTagging": "s3:DeleteObjectVersionTagging",

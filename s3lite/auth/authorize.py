@@ -1,6 +1,7 @@
 """May this caller do that? One pure function over the action, the bucket, its rules and the object's ACL.
 
-An explicit denial of the bucket policy outweighs everything, for the root account, too. What is not denied is
+A key or session with a policy of its own may do only what that allows, whoever owns it. Beyond that, an
+explicit denial of the bucket policy outweighs everything, for the root account, too. What is not denied is
 allowed by ownership, by an ACL, or by the policy:
 
 * whoever owns a bucket may do everything to it and to what is in it, but read or share objects that someone
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from s3lite.auth import acl as acls
 from s3lite.auth.actions import resource
 from s3lite.auth.patterns import Facts
-from s3lite.auth.policy import Policy, Verdict
+from s3lite.auth.policy import Policy, Verdict, stored_key
 from s3lite.model import BUCKET_OWNER_ENFORCED, NO_BLOCK, Acl, Bucket, Identity, PublicAccessBlock
 
 SERVICE, BUCKET, OBJECT = "service", "bucket", "object"
@@ -97,6 +98,7 @@ def authorize(
     action: str,
     *,
     bucket: Bucket | None,
+    name: str = "*",
     key: str = "",
     object_acl: Acl | None = None,
     rules: Rules = NO_RULES,
@@ -104,9 +106,12 @@ def authorize(
 ) -> bool:
     """True if the caller may do ``action`` on the bucket, or on the object whose key and ACL are given.
 
-    ``facts`` may be left out only where there is no policy. An action that `PERMISSIONS` lacks is for the
-    bucket's owner; without a bucket, for the root account.
+    ``name`` is that of a bucket which is not there yet. ``facts`` may be left out only where there is no
+    policy. An action that `PERMISSIONS` lacks is for the bucket's owner; without a bucket, for the root
+    account.
     """
+    if identity.limits and not within_limits(identity, action, bucket.name if bucket else name, key, facts):
+        return False
     if bucket is not None and rules.policy is not None:
         arn = resource(action, bucket.name, key)
         verdict = rules.policy.evaluate(identity.account_id, action, arn, facts or {})
@@ -121,6 +126,8 @@ def authorize_some(
     identity: Identity, action: str, *, bucket: Bucket, object_acl: Acl | None = None, rules: Rules = NO_RULES
 ) -> bool:
     """False if the caller may do ``action`` nowhere in the bucket: to refuse before more is known of a request."""
+    if not all(stored_key(document).may_allow("", action) for document in identity.limits):
+        return False
     policy = rules.policy
     if (
         policy is not None
@@ -134,11 +141,22 @@ def authorize_some(
 def is_denied(
     identity: Identity, action: str, *, bucket: Bucket, key: str, rules: Rules, facts: Facts | None
 ) -> bool:
-    """Whether the policy denies the action by name, whatever else may allow it."""
+    """Whether a policy denies the action whatever else may allow it: the bucket's by name, a key's by silence."""
+    if identity.limits and not within_limits(identity, action, bucket.name, key, facts):
+        return True
     if rules.policy is None:
         return False
     arn = resource(action, bucket.name, key)
     return rules.policy.evaluate(identity.account_id, action, arn, facts or {}) is Verdict.DENY
+
+
+def within_limits(identity: Identity, action: str, bucket_name: str, key: str, facts: Facts | None) -> bool:
+    """Whether the policies of the caller's key and session, if there are any, all allow the action."""
+    arn = resource(action, bucket_name, key)
+    return all(
+        stored_key(document).evaluate("", action, arn, facts or {}) is Verdict.ALLOW
+        for document in identity.limits
+    )
 
 
 def _owns(identity: Identity, owner_id: str) -> bool:

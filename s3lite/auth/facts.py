@@ -30,7 +30,7 @@ ABSENT = frozenset(
         "aws:principalservicename", "aws:principalservicenameslist", "aws:resourceorgid",
         "aws:sourceaccount", "aws:sourcearn", "aws:sourceidentity", "aws:sourceorgid",
         "aws:sourceorgpaths", "aws:sourceowner", "aws:sourcevpc", "aws:sourcevpcarn", "aws:sourcevpce",
-        "aws:tokenissuetime", "aws:viaawsservice", "aws:calledvia", "aws:vpcsourceip",
+        "aws:viaawsservice", "aws:calledvia", "aws:vpcsourceip",
         "s3:dataaccesspointaccount", "s3:dataaccesspointarn", "s3:accesspointnetworkorigin",
     )
 )  # fmt: skip
@@ -60,7 +60,7 @@ class RequestFacts:
     caller: Identity
     client_ip: str
     now_s: float
-    bucket: Bucket
+    bucket: Bucket | None  # None of the service's own operations
     action: str
     about: About
 
@@ -148,6 +148,25 @@ def principal_arn(account_id: str) -> str | None:
     return f"arn:aws:iam::{account_id}:root" if account_id else None
 
 
+def user_id(caller: Identity) -> str:
+    """What aws:userid says: the account, with the name of its session if it is in one."""
+    if caller.key is None:
+        return "anonymous"
+    session = caller.key.session
+    return f"{caller.account_id}:{session.name}" if session else caller.account_id
+
+
+def _principal_type(caller: Identity) -> str:
+    if caller.key is None:
+        return "Anonymous"
+    return "AssumedRole" if caller.key.session else "Account"
+
+
+def _token_issue_time(caller: Identity) -> str | None:
+    session = caller.key.session if caller.key else None
+    return rfc3339(session.issued_s) if session else None
+
+
 # A header of the same name. Values are as sent; what is compared regardless of case is made upper case below.
 _HEADERS = {
     f"s3:{name}": name
@@ -171,19 +190,20 @@ _READERS: dict[str, Callable[[RequestFacts], str | None]] = {
     "aws:epochtime": lambda facts: str(int(facts.now_s)),
     "aws:principalaccount": lambda facts: facts.caller.account_id or None,
     "aws:principalarn": lambda facts: principal_arn(facts.caller.account_id),
-    "aws:principaltype": lambda facts: "Account" if facts.caller.key else "Anonymous",
+    "aws:principaltype": lambda facts: _principal_type(facts.caller),
     "aws:referer": lambda facts: facts.head.headers.get("referer") or None,
-    "aws:resourceaccount": lambda facts: facts.bucket.owner_id,
+    "aws:resourceaccount": lambda facts: facts.bucket.owner_id if facts.bucket else None,
     "aws:securetransport": lambda facts: str(facts.head.origin.startswith("https:")).lower(),
     "aws:sourceip": lambda facts: facts.client_ip or None,
+    "aws:tokenissuetime": lambda facts: _token_issue_time(facts.caller),
     "aws:useragent": lambda facts: facts.head.headers.get("user-agent") or None,
-    "aws:userid": lambda facts: facts.caller.account_id or "anonymous",
+    "aws:userid": lambda facts: user_id(facts.caller),
     "aws:username": lambda facts: facts.caller.account_id or None,
     "s3:authtype": lambda facts: _AUTH_TYPES.get(facts.caller.scheme.partition("-")[2]),
     "s3:delimiter": lambda facts: facts.listing("delimiter"),
     "s3:max-keys": lambda facts: facts.listing("max-keys"),
     "s3:prefix": lambda facts: facts.listing("prefix"),
-    "s3:resourceaccount": lambda facts: facts.bucket.owner_id,
+    "s3:resourceaccount": lambda facts: facts.bucket.owner_id if facts.bucket else None,
     "s3:signatureversion": lambda facts: {"v2": "AWS", "v4": "AWS4-HMAC-SHA256"}.get(
         facts.caller.scheme.partition("-")[0]
     ),

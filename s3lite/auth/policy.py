@@ -1,4 +1,7 @@
-"""Bucket policies: a JSON document as something that can be asked. Nothing here knows of requests or rows.
+"""Policies: a JSON document as something that can be asked. Nothing here knows of requests or rows.
+
+A bucket's policy says who may do what in it; a key's (or a session's) says what it may do, and has no
+principals.
 
 Every account is an account of its own, without users below it. So these name the account ``ID``:
 ``ID``, ``arn:aws:iam::ID:root``, ``arn:aws:iam::ID:user/ID``, ``arn:aws:iam:::user/ID`` and CanonicalUser
@@ -11,6 +14,7 @@ Source: IAM User Guide, "Grammar of the IAM JSON policy language"; API Reference
 
 from __future__ import annotations
 
+import difflib
 import enum
 import json
 import logging
@@ -20,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
-from s3lite.auth.actions import ACTIONS
+from s3lite.auth.actions import ACTIONS, OF_KEYS
 from s3lite.auth.patterns import Facts, Pattern
 from s3lite.auth.policy_conditions import Condition, check_variables, malformed, parse_conditions
 from s3lite.errors import S3Error
@@ -38,6 +42,7 @@ _VERSIONS = ("2008-10-17", "2012-10-17")
 _IAM = re.compile(r"arn:aws[a-z-]*:iam::([^:]*):(root|user/(?:[^:*?]*/)?([^:/*?]+))")
 _OTHER_ARN = re.compile(r"arn:aws[a-z-]*:[a-z]+:[^:*?]*:[^:*?]*:[^*?]+")
 _S3 = re.compile(r"arn:aws[a-z-]*:s3:[^:]*:[^:]*:(.+)", re.DOTALL)
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[^:]*:role/.+")
 
 # Keys by whose fixed values a statement for everyone is for few ("The meaning of public").
 _NARROWING = frozenset(
@@ -133,13 +138,23 @@ class Policy:
 
 
 def parse(document: bytes) -> Policy:
-    """Read a policy document. Raises MalformedPolicy."""
+    """Read a bucket's policy. Raises MalformedPolicy."""
+    return _parse(document, is_of_key=False)
+
+
+def parse_key(document: bytes) -> Policy:
+    """Read a policy of a key or a session, which is about whoever uses it. Raises MalformedPolicy."""
+    return _parse(document, is_of_key=True)
+
+
+def _parse(document: bytes, *, is_of_key: bool) -> Policy:
     if len(document) > MAX_POLICY_BYTES:
         raise malformed(f"Policy is larger than the maximum of {MAX_POLICY_BYTES} bytes")
     try:
         found = json.loads(document.decode(), object_pairs_hook=_members, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # of which UnicodeDecodeError is one
-        raise malformed("This policy contains invalid Json") from None
+    except (ValueError, RecursionError) as error:  # of which UnicodeDecodeError is one
+        where = f" ({error})" if is_of_key else ""
+        raise malformed(f"This policy contains invalid Json{where}") from None
     if not isinstance(found, dict):
         raise malformed("This policy contains invalid Json")
     _only(found, "Version", "Id", "Statement")
@@ -151,7 +166,9 @@ def parse(document: bytes) -> Policy:
     if statements is None or not rows:
         raise malformed("Missing required field Statement")
     variables = version == _VERSIONS[1]
-    read = tuple(_statement(row, variables=variables) for row in rows)
+    read = tuple(_statement(row, variables=variables, is_of_key=is_of_key) for row in rows)
+    if is_of_key:
+        return Policy(read, False, ())
     resources = tuple(text for row in rows if isinstance(row, dict) for text in _resource_texts(row)[0])
     return Policy(read, any(statement.is_public() for statement in read), resources)
 
@@ -168,6 +185,16 @@ def stored(document: bytes) -> Policy:
     except S3Error:
         log.exception("a stored bucket policy cannot be read, so it denies everything")
         return parse(_DENY_ALL)
+
+
+@lru_cache(maxsize=1024)
+def stored_key(document: str) -> Policy:
+    """`parse_key` of a document that has been accepted. One that cannot be read allows nothing."""
+    try:
+        return parse_key(document.encode())
+    except S3Error:
+        log.exception("a stored policy of a key cannot be read, so it allows nothing")
+        return Policy((), False, ())
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -187,9 +214,11 @@ def _only(element: dict[str, object], *names: str) -> None:
         raise malformed(f"Unknown field {unknown[0][:64]}")
 
 
-def _statement(row: object, *, variables: bool) -> Statement:
+def _statement(row: object, *, variables: bool, is_of_key: bool) -> Statement:
     if not isinstance(row, dict):
         raise malformed("Statement must be an object or a list of objects")
+    if is_of_key and ("Principal" in row or "NotPrincipal" in row):
+        raise malformed("A key's policy has no Principal: it is about the key that it is attached to")
     _only(
         row, "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource",
         "Condition",
@@ -201,18 +230,20 @@ def _statement(row: object, *, variables: bool) -> Statement:
         raise malformed("Missing required field Effect")
     if effect not in ("Allow", "Deny"):
         raise malformed(f"Invalid effect: {str(effect)[:64]}")
-    principals, not_principals = _either(row, "Principal")
+    principals, not_principals = (_EVERYONE, False) if is_of_key else _either(row, "Principal")
     if not_principals and effect == "Allow":
         raise malformed("Allow with NotPrincipal is not allowed.")
-    texts, not_resources = _resource_texts(row)
-    patterns = tuple(Pattern(f"arn:aws:s3:::{text}", variables=variables) for text in texts)
+    texts, not_resources = _key_resources(row) if is_of_key else _resource_texts(row)
+    patterns = tuple(
+        Pattern(text if is_of_key else f"arn:aws:s3:::{text}", variables=variables) for text in texts
+    )
     for pattern in patterns:
         check_variables(pattern)
     return Statement(
         Verdict(str(effect)),
         _principals(principals),
         not_principals,
-        _actions(row),
+        _actions(row, OF_KEYS if is_of_key else ACTIONS),
         patterns,
         not_resources,
         parse_conditions(row.get("Condition", {}), variables=variables),
@@ -237,17 +268,22 @@ def _strings(value: object, name: str) -> Sequence[str]:
     return texts
 
 
-def _actions(row: dict[str, object]) -> frozenset[str]:
-    """The actions that it is about, spelt as in `actions.ACTIONS`; names match in any case."""
+def _actions(row: dict[str, object], known: frozenset[str]) -> frozenset[str]:
+    """The actions of ``known`` that it is about; names match in any case."""
     value, negated = _either(row, "Action")
     named: set[str] = set()
     for text in _strings(value, "Action"):
         pattern = Pattern(text, ignore_case=True)
-        matching = {action for action in ACTIONS if pattern.matches(action, {})}
-        if not matching or not (text == "*" or text[:3].lower() == "s3:"):
-            raise malformed(f"Policy has invalid action - {text[:64]}")
+        matching = {action for action in known if pattern.matches(action, {})}
+        if not matching or not (text == "*" or text.partition(":")[0].lower() in ("s3", "sts")):
+            raise malformed(f"Policy has invalid action - {text[:64]}{_meant(text, known)}")
         named |= matching
-    return ACTIONS - named if negated else frozenset(named)
+    return known - named if negated else frozenset(named)
+
+
+def _meant(text: str, known: frozenset[str]) -> str:
+    close = difflib.get_close_matches(text[:64], known, n=1, cutoff=0.8)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _resource_texts(row: dict[str, object]) -> tuple[list[str], bool]:
@@ -259,6 +295,21 @@ def _resource_texts(row: dict[str, object]) -> tuple[list[str], bool]:
         if match is None:
             raise malformed("Policy has invalid resource")
         texts.append(match[1])
+    return texts, negated
+
+
+def _key_resources(row: dict[str, object]) -> tuple[list[str], bool]:
+    """Whole ARNs, or ``*`` for everything, and whether they are those that it is not about."""
+    value, negated = _either(row, "Resource")
+    texts = []
+    for text in _strings(value, "Resource"):
+        match = _S3.fullmatch(text)
+        if match is None and text != "*" and not _ROLE.fullmatch(text):
+            raise malformed(
+                f"Policy has invalid resource - {text[:64]}: write arn:aws:s3:::BUCKET, "
+                "arn:aws:s3:::BUCKET/KEY (both with * and ?), or *"
+            )
+        texts.append(f"arn:aws:s3:::{match[1]}" if match else text)
     return texts, negated
 
 

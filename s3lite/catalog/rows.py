@@ -28,6 +28,7 @@ from s3lite.model import (
     ObjectVersion,
     Part,
     Pending,
+    Rate,
     Segment,
     Upload,
 )
@@ -37,7 +38,8 @@ Row = tuple[Any, ...]
 
 ACCOUNT_COLUMNS = "accounts.id, accounts.display_name, accounts.email, accounts.is_root, accounts.created_ms"
 KEY_COLUMNS = (
-    "access_key, secret_key, webhook_secret, enabled, callback, access_keys.created_ms, " + ACCOUNT_COLUMNS
+    "access_key, secret_key, webhook_secret, enabled, callback, access_keys.created_ms, policy, rate, "
+    + ACCOUNT_COLUMNS
 )
 BUCKET_COLUMNS = "id, name, owner_id, created_ms, region, acl, versioning, object_lock, configs"
 LOCK_COLUMNS = "lock_mode, retain_until_ms, legal_hold"
@@ -212,6 +214,16 @@ def pending(row: Row) -> Pending:
         source_row,
         decode_encryption(*row[13:]),
     )
+
+
+def encode_rate(rate: Rate | None) -> str:
+    """A JSON list; "" for none."""
+    return "" if rate is None else _compact(rate)
+
+
+def decode_rate(text: str) -> Rate | None:
+    """From `encode_rate`."""
+    return Rate(*json.loads(text)) if text else None
 
 
 def encode_acl(acl: Acl) -> str:

@@ -289,6 +289,11 @@ CREATE INDEX pending_by_bucket ON pending (bucket_id);
 CREATE INDEX pending_by_age ON pending (expires_ms);
 """
 
+_KEY_LIMITS = """
+ALTER TABLE access_keys ADD COLUMN policy TEXT NOT NULL DEFAULT '';
+ALTER TABLE access_keys ADD COLUMN rate TEXT NOT NULL DEFAULT '';
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -301,5 +306,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_ENCRYPTION),
     _statements(_OUTBOX),
     _statements(_PENDING),
+    _statements(_KEY_LIMITS),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

@@ -194,15 +194,17 @@ class SqlRead(OutboxReadSql, PendingQuestions):
         return [self._opened_key(row) for row in found]
 
     def _opened_key(self, row: Row) -> AccessKey:
-        access_key, secret, webhook, enabled, callback, created_ms = row[:6]
+        access_key, secret, webhook, enabled, callback, created_ms, policy, rate = row[:8]
         return AccessKey(
             access_key,
             self._secrets.open(secret, context=f"secret_key {access_key}").decode(),
-            rows.account(row[6:]),
+            rows.account(row[8:]),
             bool(enabled),
             callback,
             self._secrets.open(webhook, context=f"webhook_secret {access_key}").decode(),
             created_ms,
+            policy,
+            rows.decode_rate(rate),
         )
 
     # -- buckets

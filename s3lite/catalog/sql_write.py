@@ -135,10 +135,12 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges):
         name = key.access_key
         self._session.run(
             "INSERT INTO access_keys (access_key, account_id, secret_key, webhook_secret, enabled, callback, "
-            "created_ms) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (access_key) DO UPDATE SET "
+            "created_ms, policy, rate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (access_key) DO UPDATE SET "
             "account_id = excluded.account_id, secret_key = excluded.secret_key, "
             "webhook_secret = excluded.webhook_secret, enabled = excluded.enabled, "
-            "callback = excluded.callback, created_ms = excluded.created_ms",
+            "callback = excluded.callback, created_ms = excluded.created_ms, policy = excluded.policy, "
+            "rate = excluded.rate",
             (
                 name,
                 key.account.id,
@@ -147,6 +149,8 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges):
                 key.enabled,
                 key.callback,
                 key.created_ms,
+                key.policy,
+                rows.encode_rate(key.rate),
             ),
         )
 

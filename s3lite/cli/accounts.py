@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3lite.cli.base import App, Refused, app, printable, shared_options, when
+from s3lite.errors import S3Error
 from s3lite.ids import Ids
 from s3lite.model import AccessKey, Account
 from s3lite.times import Clock
@@ -59,6 +60,32 @@ _check_display_name = _matching(
     re.compile(r"[^\x00-\x1f\x7f-\x9f]+"), "a display name has no control characters", longest=256
 )
 
+
+POLICY_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
+
+
+def read_policy(_ctx: click.Context, _parameter: click.Parameter, path: str | None) -> str:
+    """The text of a policy file, "" for none. Raises BadParameter that says what is wrong with it."""
+    from s3lite.auth.policy import parse_key
+
+    if path is None:
+        return ""
+    with click.open_file(path, "rb") as file:
+        document = file.read()
+    try:
+        parse_key(document)
+    except S3Error as error:
+        raise click.BadParameter(f"{error.message}.") from None
+    return str(document, "utf-8")
+
+
+_policy_option = click.option(
+    "--policy",
+    type=POLICY_FILE,
+    callback=read_policy,
+    metavar="FILE",
+    help="JSON policy: what the key may do of what its user may; - is standard input.",
+)
 _access_key_option = click.option(
     "--access-key", callback=_check_access_key, help="Take this access key instead of a generated one."
 )
@@ -90,9 +117,15 @@ def user() -> None:
 @click.option("--email", callback=_check_email, help="For grants by e-mail address.")
 @_access_key_option
 @_secret_key_option
+@_policy_option
 @shared_options
 def user_add(
-    user_id: str, display_name: str | None, email: str | None, access_key: str | None, secret_key: str | None
+    user_id: str,
+    display_name: str | None,
+    email: str | None,
+    access_key: str | None,
+    secret_key: str | None,
+    policy: str,
 ) -> None:
     """Make a user with one access key.
 
@@ -107,7 +140,7 @@ def user_add(
     with app().storage() as storage:
         now_ms = Clock().time_ms()
         account = Account(user_id, display_name or user_id, email or "", created_ms=now_ms)
-        made = _new_key(account, access_key, secret_key, callback="inline")
+        made = _new_key(account, access_key, secret_key, callback="inline", policy=policy)
 
         def work(tx: Tx) -> None:
             if tx.account(user_id) is not None:
@@ -189,6 +222,7 @@ def key() -> None:
     s3lite key add alice
     s3lite key list
     s3lite key disable S3L0123456789ABCDEFG
+    s3lite key policy set S3L0123456789ABCDEFG only-read.json
     s3lite key webhook-secret S3L0123456789ABCDEFG
     """
 
@@ -210,16 +244,21 @@ _callback_option_help = (
     show_default=True,
     help=_callback_option_help,
 )
+@_policy_option
 @shared_options
-def key_add(user_id: str, access_key: str | None, secret_key: str | None, callback: str) -> None:
-    """Give a user another key.
+def key_add(user_id: str, access_key: str | None, secret_key: str | None, callback: str, policy: str) -> None:
+    """Give a user another key, which may do all that the user may, or what its policy says.
 
     The key is printed; its secret is shown only now.
+
+    \b
+    s3lite key add alice
+    s3lite key add alice --policy only-read.json
     """
     with app().storage() as storage:
 
         def work(tx: Tx) -> AccessKey:
-            made = _new_key(_account(tx, user_id), access_key, secret_key, callback=callback)
+            made = _new_key(_account(tx, user_id), access_key, secret_key, callback=callback, policy=policy)
             _refuse_taken(tx, made.access_key)
             tx.put_access_key(made)
             return made
@@ -238,6 +277,7 @@ def key_list(user_id: str | None) -> None:
             _account(tx, user_id)
         keys = tx.access_keys(user_id)
     headings = {"access_key": "ACCESS KEY", "user": "USER", "enabled": "ENABLED", "callback": "CALLBACK"}
+    headings |= {"has_policy": "POLICY"}
     app().emit_table([_described(each) for each in keys], {**headings, "created": "CREATED"})
 
 
@@ -247,7 +287,7 @@ def key_list(user_id: str | None) -> None:
 @shared_options
 def key_update(access_key: str, callback: str) -> None:
     """Change what callbacks uploads by a key may carry; in force for the next request."""
-    _change(access_key, callback=callback)
+    change(access_key, callback=callback)
 
 
 @key.command("disable")
@@ -255,7 +295,7 @@ def key_update(access_key: str, callback: str) -> None:
 @shared_options
 def key_disable(access_key: str) -> None:
     """Refuse every request signed with a key, from the next one on. `key enable` undoes it."""
-    _change(access_key, enabled=False)
+    change(access_key, enabled=False)
 
 
 @key.command("enable")
@@ -263,7 +303,7 @@ def key_disable(access_key: str) -> None:
 @shared_options
 def key_enable(access_key: str) -> None:
     """Accept a disabled key again."""
-    _change(access_key, enabled=True)
+    change(access_key, enabled=True)
 
 
 @key.command("remove")
@@ -272,10 +312,10 @@ def key_enable(access_key: str) -> None:
 def key_remove(access_key: str) -> None:
     """Remove a key for good. The user and what it owns stay."""
     with app().storage() as storage:
-        _refuse_root_key(storage, access_key)
+        refuse_root_key(storage, access_key)
 
         def work(tx: Tx) -> None:
-            _key(tx, access_key)
+            key_of(tx, access_key)
             tx.remove_access_key(access_key)
 
         storage.catalog.write(work)
@@ -295,14 +335,16 @@ def key_webhook_secret(access_key: str) -> None:
     export WEBHOOK_SECRET=$(s3lite key webhook-secret S3L0123456789ABCDEFG)
     """
     with app().storage() as storage, storage.catalog.read() as tx:
-        secrets = _key(tx, access_key).webhook_secret.split()
+        secrets = key_of(tx, access_key).webhook_secret.split()
     app().emit({"access_key": access_key, "webhook_secrets": secrets}, "\n".join(secrets))
 
 
 # ---------------------------------------------------------------- common to both
 
 
-def _new_key(account: Account, access_key: str | None, secret_key: str | None, *, callback: str) -> AccessKey:
+def _new_key(
+    account: Account, access_key: str | None, secret_key: str | None, *, callback: str, policy: str
+) -> AccessKey:
     from s3lite.callback.signing import new_webhook_secret
 
     ids = Ids()
@@ -313,6 +355,7 @@ def _new_key(account: Account, access_key: str | None, secret_key: str | None, *
         callback=callback,
         webhook_secret=new_webhook_secret(),
         created_ms=Clock().time_ms(),
+        policy=policy,
     )
 
 
@@ -326,14 +369,14 @@ def _emit_new_key(app: App, made: AccessKey, **more: str) -> None:
     app.emit({**shown, **more}, "\n".join(lines))
 
 
-def _change(access_key: str, **changes: Any) -> None:
+def change(access_key: str, **changes: Any) -> None:
     """Store a key with other properties and print it."""
     with app().storage() as storage:
         if changes.get("enabled") is False:
-            _refuse_root_key(storage, access_key)
+            refuse_root_key(storage, access_key)
 
         def work(tx: Tx) -> AccessKey:
-            changed = replace(_key(tx, access_key), **changes)
+            changed = replace(key_of(tx, access_key), **changes)
             tx.put_access_key(changed)
             return changed
 
@@ -349,6 +392,7 @@ def _described(key: AccessKey) -> Mapping[str, object]:
         "user": key.account.id,
         "enabled": key.enabled,
         "callback": key.callback,
+        "has_policy": bool(key.policy),
         "created": when(key.created_ms),
     }
 
@@ -360,7 +404,8 @@ def _account(tx: ReadTx, user_id: str) -> Account:
     return account
 
 
-def _key(tx: ReadTx, access_key: str) -> AccessKey:
+def key_of(tx: ReadTx, access_key: str) -> AccessKey:
+    """The key, or a refusal that says where to look."""
     found = tx.access_key(access_key)
     if found is None:
         raise Refused(f"There is no access key {printable(access_key)}. `s3lite key list` shows them.")
@@ -373,7 +418,8 @@ def _refuse_taken(tx: ReadTx, access_key: str) -> None:
         raise Refused(f"The access key {access_key} is in use by {other.account.id}. Choose another.")
 
 
-def _refuse_root_key(storage: Storage, access_key: str) -> None:
+def refuse_root_key(storage: Storage, access_key: str) -> None:
+    """Nobody shuts the operator out."""
     if access_key == storage.root.access_key:
         raise Refused(
             f"{access_key} is the root credential. To replace it, start the server with another one in "

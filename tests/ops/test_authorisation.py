@@ -6,6 +6,7 @@ import json
 
 import pytest
 from client import S3
+from conftest import ROOT_KEY, ROOT_SECRET, add_key
 
 from s3lite.auth.actions import ACTIONS, versioned
 from s3lite.auth.authorize import OBJECT_ACTIONS, PERMISSIONS
@@ -169,6 +170,117 @@ def test_those_who_may_not_list_never_learn_that_it_is_missing(s3: S3, other: S3
     assert ask(other, route, key="no-such").status == 403
     put_policy(s3, {**BOB, "Action": [route.permission, "s3:ListBucket", *INHERENT.get(route.operation, [])]})
     assert ask(other, route, key="no-such").status in (400, 404)  # 400: a bucket without object lock
+
+
+# ---------------------------------------------------------------- keys with a policy of their own
+
+ALL = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+SERVICE = [r for r in ROUTES if r.handler is not None and r.operation in {"ListBuckets", "CreateBucket"}]
+everything = pytest.mark.parametrize("route", [*WALKED, *SERVICE], ids=lambda route: route.operation)
+
+
+def limited(client: S3, **statement: object) -> S3:
+    """The same user with a further key, which may do what the statement says."""
+    rows = statement.pop("rows", None) or [{**ALL, **statement}]
+    return add_key(client, json.dumps({"Version": "2012-10-17", "Statement": rows}))
+
+
+def ask_service(client: S3, route: Route):
+    return client.get("/") if route.operation == "ListBuckets" else client.put("/another")
+
+
+def ask_any(client: S3, route: Route):
+    return ask_service(client, route) if route in SERVICE else ask(client, route)
+
+
+@everything
+def test_a_key_whose_policy_denies_exactly_this_is_refused(s3: S3, root: S3, route: Route) -> None:
+    for owner in (s3, S3(s3.wsgi, ROOT_KEY, ROOT_SECRET)):
+        denied = {"Effect": "Deny", "Action": route.permission, "Resource": "*"}
+        answer = ask_any(limited(owner, rows=[ALL, denied]), route)
+        if route.operation == "DeleteObjects":
+            assert answer.texts("Error/Code") == ["AccessDenied"]
+        else:
+            assert answer.status == 403
+    assert ask_any(s3, route).status != 403  # the user's other key is as before
+
+
+@everything
+def test_a_key_that_may_do_all_but_this_is_refused(s3: S3, route: Route) -> None:
+    client = limited(s3, rows=[{"Effect": "Allow", "NotAction": route.permission, "Resource": "*"}])
+    assert ask_any(client, route).status == 403
+
+
+@everything
+def test_a_key_that_may_do_exactly_this_is_let_through(s3: S3, route: Route) -> None:
+    actions = [route.permission, *INHERENT.get(route.operation, [])]
+    answer = ask_any(limited(s3, Action=actions), route)
+    assert answer.status != 403
+    assert b"AccessDenied" not in answer.body
+
+
+@everything
+def test_a_policy_of_a_key_gives_nothing_that_its_user_lacks(s3: S3, other: S3, route: Route) -> None:
+    expected = 403 if route not in SERVICE else 200
+    assert ask_any(limited(other), route).status == expected
+
+
+@pytest.mark.parametrize("route", ON_OBJECTS, ids=lambda route: route.operation)
+def test_a_limited_key_does_not_learn_whether_the_object_is_there(s3: S3, route: Route) -> None:
+    client = limited(s3, rows=[{**ALL, "Resource": "arn:aws:s3:::bucket/mine/*"}])
+    there, missing = ask(client, route), ask(client, route, key="no-such")
+    assert there.status == missing.status == 403
+    assert (there.body == missing.body == b"") or there.message == missing.message
+
+
+def test_a_key_is_held_to_its_resources_and_conditions(s3: S3) -> None:
+    mine = "arn:aws:s3:::bucket/${aws:username}/*"
+    client = limited(
+        s3,
+        rows=[
+            {
+                "Effect": "Allow",
+                "Action": ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"],
+                "Resource": mine,
+            },
+            {
+                "Effect": "Allow",
+                "Action": "s3:ListBucket",
+                "Resource": "arn:aws:s3:::bucket",
+                "Condition": {"StringLike": {"s3:prefix": "${aws:username}/*"}},
+            },
+        ],
+    )
+    assert client.put("/bucket/alice/a", b"x").status == 200
+    assert client.put("/bucket/bob/a", b"x").status == 403
+    assert client.keys("bucket", "&prefix=alice%2F") == ["alice/a"]
+    assert client.get("/bucket?list-type=2").status == 403
+    assert client.put("/bucket/alice/b", headers={"x-amz-copy-source": "/bucket/key"}).status == 403
+    assert client.put("/bucket/alice/b", headers={"x-amz-copy-source": "/bucket/alice/a"}).status == 200
+    both = b"<Delete><Object><Key>key</Key></Object><Object><Key>alice/b</Key></Object></Delete>"
+    answer = client.post("/bucket?delete", both)
+    assert (answer.texts("Error/Key"), answer.texts("Deleted/Key")) == (["key"], ["alice/b"])
+    assert client.post("/bucket/other?uploads").status == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "needed"),
+    [
+        ({"x-amz-tagging": "a=b"}, "s3:PutObjectTagging"),
+        ({"x-amz-acl": "public-read"}, "s3:PutObjectAcl"),
+    ],
+)
+def test_a_key_does_not_smuggle_tags_or_acls_into_uploads(s3: S3, headers, needed) -> None:
+    assert limited(s3, Action="s3:PutObject").put("/bucket/new", b"x", headers).status == 403
+    assert limited(s3, Action=["s3:PutObject", needed]).put("/bucket/new", b"x", headers).status == 200
+
+
+def test_root_cannot_be_locked_out_by_a_bucket_policy_but_its_limited_keys_are_limited(
+    s3: S3, root: S3
+) -> None:
+    put_policy(s3, {"Principal": "*", "Effect": "Deny", "Action": "s3:*"})
+    assert limited(root, Action="s3:GetObject").get("/bucket?policy").status == 403
+    assert limited(root).get("/bucket?policy").status == 200
 
 
 def test_every_permission_is_an_action_that_policies_can_name() -> None:

@@ -462,3 +462,48 @@ def test_patterns_match_like_the_plain_algorithm(pattern: str, value: str) -> No
         return bool(text) and rest[0] in ("?", text[0]) and plain(rest[1:], text[1:])
 
     assert Pattern(pattern).matches(value, {}) == plain(pattern, value)
+
+
+# ---------------------------------------------------------------- policies of keys
+
+OF_KEY: dict[str, Any] = {"Effect": "Allow", "Action": GET, "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"Principal": "*"}, "A key's policy has no Principal"),
+        ({"NotPrincipal": {"AWS": "a"}}, "A key's policy has no Principal"),
+        ({"Action": "s3:GetObjct"}, "did you mean s3:GetObject"),
+        ({"Action": "ec2:RunInstances"}, "invalid action - ec2:RunInstances"),
+        ({"Resource": "bucket/key"}, "invalid resource - bucket/key: write arn:aws:s3:::BUCKET"),
+        ({"Resource": "arn:aws:ec2:::x"}, "invalid resource"),
+        ({"Resource": "arn:aws:s3:::b/${aws:nobody}"}, "invalid variable"),
+        ({"Condition": {"StringEquals": {"s3:prefx": "a"}}}, "invalid condition key - s3:prefx"),
+    ],
+)
+def test_policies_of_keys_that_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(S3Error, match="MalformedPolicy") as caught:
+        policy.parse_key(document({**OF_KEY, **changed}))
+    assert message in caught.value.message
+
+
+def test_json_that_cannot_be_read_is_shown_where() -> None:
+    with pytest.raises(S3Error) as caught:
+        policy.parse_key(b'{"Statement": [\n}')
+    assert "line 2" in caught.value.message
+
+
+def test_a_key_may_name_everything_and_roles() -> None:
+    made = policy.parse_key(document({**OF_KEY, "Action": ["s3:*", "sts:AssumeRole"]}))
+    assert allows(made, "", "s3:ListBucket", BUCKET)
+    assert allows(made, "", "sts:AssumeRole", "arn:aws:iam::alice:role/any")
+    role = policy.parse_key(document({**OF_KEY, "Action": "*", "Resource": "arn:aws:iam::*:role/up*"}))
+    assert allows(role, "", "sts:AssumeRole", "arn:aws:iam::alice:role/upload")
+    assert not allows(role, "", "sts:AssumeRole", "arn:aws:iam::alice:role/other")
+    with pytest.raises(S3Error):
+        policy.parse(document({**BASE, "Action": "sts:AssumeRole"}))
+
+
+def test_a_stored_policy_of_a_key_that_cannot_be_read_allows_nothing() -> None:
+    assert not allows(policy.stored_key("{}"), "", GET, KEY)

@@ -228,3 +228,49 @@ def test_the_webhook_secret_is_printed_alone(run, data_dir):
         "access_key": "root-key",
         "webhook_secrets": [secret.strip()],
     }
+
+
+# ---------------------------------------------------------------- policies of keys
+
+POLICY = {"Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
+
+
+@pytest.fixture
+def policy_file(tmp_path):
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(POLICY))
+    return str(path)
+
+
+def test_a_key_gets_a_policy_when_it_is_made(run, data_dir, policy_file):
+    for made in (
+        emitted(run, "user", "add", "alice", "--policy", policy_file),
+        emitted(run, "key", "add", "alice", "--policy", policy_file),
+    ):
+        assert emitted(run, "key", "policy", "get", made["access_key"])["policy"] == POLICY
+    assert [each["has_policy"] for each in emitted(run, "key", "list", "alice")] == [True, True]
+
+
+def test_a_policy_is_set_and_removed(run, data_dir, policy_file):
+    key = emitted(run, "user", "add", "alice")["access_key"]
+    assert "may do all" in run("key", "policy", "get", key, exit_code=1).stderr
+    run("key", "policy", "set", key, policy_file)
+    assert json.loads(run("key", "policy", "get", key).stdout) == POLICY
+    run("key", "disable", key)  # a change of something else keeps it
+    assert emitted(run, "key", "policy", "get", key)["policy"] == POLICY
+    assert emitted(run, "key", "policy", "remove", key)["policy"] is None
+    run("key", "policy", "get", key, exit_code=1)
+
+
+def test_a_policy_that_is_wrong_is_refused_with_its_reason(run, data_dir, tmp_path):
+    path = tmp_path / "policy.json"
+    path.write_text('{"Statement": {"Effect": "Allow", "Action": "s3:GetObjects", "Resource": "*"}}')
+    result = run("user", "add", "alice", "--policy", str(path), exit_code=2)
+    assert "did you mean s3:GetObject?" in result.stderr
+    assert "alice" not in run("user", "list").stdout
+
+
+def test_the_root_credential_takes_no_policy(run, data_dir, policy_file):
+    assert (
+        "is the root credential" in run("key", "policy", "set", "root-key", policy_file, exit_code=1).stderr
+    )

@@ -15,8 +15,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from s3lite import bootstrap, oss, reserved
 from s3lite.auth.actions import versioned
@@ -34,8 +35,9 @@ from s3lite.core.store import Store
 from s3lite.core.sweep import Sweeper
 from s3lite.dispatch import Dispatcher
 from s3lite.errors import Code, S3Error
+from s3lite.hooks import Event, Hooks
 from s3lite.ids import Ids
-from s3lite.model import ANONYMOUS, AccessKey, Bucket, Identity, ObjectVersion, RequestHead
+from s3lite.model import ANONYMOUS, AccessKey, Account, Bucket, Identity, ObjectVersion, RequestHead
 from s3lite.ops import cors, website
 from s3lite.responses import Headers, Response, StartResponse, error
 from s3lite.routes import BY_BODY, ROUTES, UNSIGNED, WEBSITE
@@ -51,32 +53,33 @@ log = logging.getLogger("s3lite")
 _KEYS_REMEMBERED = 10_000
 _encode_line = json.JSONEncoder(ensure_ascii=False).encode
 
-Event = Mapping[str, Any]
 Signatures = TypeVar("Signatures", bound=Authenticator)
 
 
 def create_app(
     settings: Settings | None = None,
     *,
+    hooks: Hooks | None = None,
     on_event: Callable[[Event], None] | None = None,
     clock: Clock | None = None,
     ids: Ids | None = None,
 ) -> Application:
     """A WSGI callable with its own storage; several can live in one process.
 
-    ``on_event`` is called in process, after each upload is stored and before its uploader is answered,
-    with the keys operation, bucket, key, size, etag, version_id, request_id and account_id; what it
-    raises is logged and changes nothing. Raises SettingsError.
+    ``hooks`` are what an embedding program says and hears (`s3lite.hooks`); ``on_event`` is short for the
+    one of that name: called after each upload is stored and before its uploader is answered, with the keys
+    operation, bucket, key, size, etag, version_id, request_id and account_id. Raises SettingsError.
     """
-    return Application(settings or load(), on_event=on_event, clock=clock or Clock(), ids=ids or Ids())
+    chosen = hooks or Hooks()
+    if on_event is not None:
+        chosen = replace(chosen, on_event=on_event)
+    return Application(settings or load(), hooks=chosen, clock=clock or Clock(), ids=ids or Ids())
 
 
 class Application:
     """One instance of s3lite. Call it as WSGI; `close` it when done with it."""
 
-    def __init__(
-        self, settings: Settings, *, on_event: Callable[[Event], None] | None, clock: Clock, ids: Ids
-    ) -> None:
+    def __init__(self, settings: Settings, *, hooks: Hooks, clock: Clock, ids: Ids) -> None:
         storage = bootstrap.prepare(settings, clock=clock, ids=ids)
         self._catalog: Catalog = storage.catalog
         self._blobs: BlobStore = storage.blobs
@@ -109,7 +112,7 @@ class Application:
                 on_log=lambda attempt: store.outbox.record(delivery_of(attempt, body_bytes=body_bytes)),
             ),
             callback_keys=storage.callback_keys,
-            on_event=on_event,
+            hooks=hooks,
         )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -174,6 +177,8 @@ class Application:
             services=self.services,
         )
         self._authorise(ctx)
+        if route.operation not in UNSIGNED:
+            ctx.check_upload()
         response = route.handler(ctx)
         exchange.caller = ctx.caller
         if ctx.caller.scheme == "oss1-form" or ctx.caller.scheme == "oss4-form":
@@ -197,7 +202,9 @@ class Application:
         if route.operation in UNSIGNED:
             return Authenticated(ANONYMOUS, Payload("unsigned"))
         known = environ.get(IDENTITY)
-        if isinstance(known, Identity):
+        if not isinstance(known, Identity):
+            known = self.services.hooks.identity(environ, self._account)
+        if known is not None:
             return Authenticated(known, Payload("unsigned"))
         hosts: Sequence[str] = ()
         forwarded = head.headers.get("x-forwarded-host")
@@ -206,6 +213,10 @@ class Application:
         if recognise(head):
             return self.services.oss_authenticator.request(head)
         return self.services.authenticator.request(head, hosts=hosts)
+
+    def _account(self, account_id: str) -> Account | None:
+        with self._catalog.read() as tx:
+            return tx.account(account_id)
 
     def _bucket(self, head: RequestHead, route: Route) -> Bucket | None:
         if route.level is Level.SERVICE or route.operation == "CreateBucket":

@@ -16,6 +16,7 @@ from s3lite.auth.oss import OssAuthenticator
 from s3lite.core import access
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error
+from s3lite.hooks import Asked, Hooks
 from s3lite.model import Bucket, Identity, ObjectVersion, RequestHead, Target
 from s3lite.responses import Response
 from s3lite.settings import Settings
@@ -56,7 +57,7 @@ class Services:
         oss_authenticator: OssAuthenticator,
         callbacks: CallbackSender,
         callback_keys: CallbackKeys,
-        on_event: Callable[[Mapping[str, Any]], None] | None,
+        hooks: Hooks,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -64,14 +65,12 @@ class Services:
         self.oss_authenticator = oss_authenticator
         self.callbacks = callbacks
         self.callback_keys = callback_keys
-        self._on_event = on_event
+        self.hooks = hooks
 
     def publish_event(self, ctx: Context, operation: str, version: ObjectVersion) -> None:
-        """Tell the embedding program of an upload; what its hook raises changes nothing."""
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(
+        """Tell the embedding program of an upload."""
+        if self.hooks.on_event is not None:
+            self.hooks.tell(
                 {
                     "operation": operation,
                     "bucket": ctx.bucket.name,
@@ -83,8 +82,6 @@ class Services:
                     "account_id": ctx.caller.account_id,
                 }
             )
-        except Exception:  # the hook is foreign code, and the object is stored
-            log.exception("on_event failed for request %s", ctx.request_id)
 
 
 @dataclass(slots=True)
@@ -173,10 +170,17 @@ class Context:
         Of an object that is there, ``about`` has its version: ownership, ACL and tags count.
         """
         named = bucket or self.bucket_row
+        hooks = self.services.hooks
+        if hooks.authorize is None:
+            return self._may(action, named, key, about)
+        return self._may(action, named, key, about) and hooks.allows(self.asked(action, named, key))
+
+    def _may(self, action: str, named: Bucket | None, key: str | None, about: About) -> bool:
         if named is None:
             facts = self._facts(NO_RULES, None, action, about)
             return authorize(self.caller, action, bucket=None, name=self.target.bucket or "*", facts=facts)
-        rules = self.rules if bucket is None else access.rules_of(self.store.catalog, bucket)
+        own = self.bucket_row is not None and named.id == self.bucket_row.id
+        rules = self.rules if own else access.rules_of(self.store.catalog, named)
         return authorize(
             self.caller,
             action,
@@ -186,6 +190,27 @@ class Context:
             rules=rules,
             facts=self._facts(rules, named, action, about),
         )
+
+    def asked(self, action: str, bucket: Bucket | None, key: str | None = None) -> Asked:
+        """What hooks are told of a decision."""
+        size = self.headers.get("x-amz-decoded-content-length") or self.headers.get("content-length") or ""
+        return Asked(
+            operation=self.route.operation,
+            action=action,
+            bucket=bucket.name if bucket is not None else self.target.bucket,
+            key=self.key if key is None else key,
+            account_id=self.caller.account_id,
+            access_key=self.caller.key.access_key if self.caller.key else "",
+            client_ip=self.client_ip,
+            size=int(size) if size.isascii() and size.isdigit() else None,
+            headers=self.headers,
+            environ=self.environ,
+        )
+
+    def check_upload(self) -> None:
+        """Let the embedding program refuse an upload before its body is read. Raises what its hook says."""
+        if self.services.hooks.before_upload is not None:
+            self.services.hooks.check_upload(self.asked(self.route.permission, self.bucket_row))
 
     def may_some(self, action: str) -> bool:
         """False if the caller may do ``action`` nowhere in the bucket (or to the object, if it is there)."""

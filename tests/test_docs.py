@@ -26,7 +26,14 @@ from s3lite.testing import ACCESS_KEY, SECRET_KEY, LiveServer, live_server, thro
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 TEXTS = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
-_NOT_SETTINGS = {"default", "script", "wait", "py", "listen"}  # attributes of the recorder in testing.md
+_NOT_SETTINGS = {
+    "default",
+    "script",
+    "wait",
+    "py",
+    "listen",
+    "services",
+}  # attributes in testing.md and embedding.md
 EVERYTHING = "\n".join(TEXTS.values())
 
 

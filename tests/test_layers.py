@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"wire"},
     {"auth", "catalog", "blobs", "callback", "crypto"},
     {"core"},
-    {"responses"},
+    {"responses", "hooks"},
     {"oss"},
     {"context"},
     {"ops"},

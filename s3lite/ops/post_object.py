@@ -64,6 +64,7 @@ def post_object(ctx: Context) -> Response:
     if is_oss:
         fields = oss.translate_fields(fields)
     ctx.require(ctx.route.permission, about=About(fields=_as_headers(fields), tags=_tags(fields)))
+    ctx.check_upload()
     raw = callback_spec.from_form(
         sent,
         covers=policy.covers if policy is not None else None,

@@ -154,14 +154,14 @@ class Application:
         is_site = website.is_site(head, self._settings.website_domains)
         params = {} if is_site else dict(reversed(head.query_items))
         route = exchange.route = WEBSITE if is_site else self._dispatcher.match(head, params)
-        signed = self._authenticate(environ, exchange.oss or head, route)
-        exchange.caller = signed.identity
         if route.handler is None:
             raise S3Error(
                 Code.NotImplemented,
                 f"{route.operation} is not implemented by this server.",
                 Operation=route.operation,
             )
+        signed = self._authenticate(environ, exchange.oss or head, route)
+        exchange.caller = signed.identity
         bucket = self._bucket(head, route)
         ctx = exchange.ctx = Context(
             environ=environ,

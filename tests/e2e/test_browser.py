@@ -7,18 +7,26 @@ skipped, but not where CI is set: there they fail.
 
 from __future__ import annotations
 
+import base64
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from s3lite.callback.listen import Answer, Receiver
 
@@ -199,3 +207,95 @@ def test_a_browser_sees_why_a_large_file_is_refused(
     assert "EntityTooLarge" in browser.wait_for(lambda text: "EntityTooLarge" in text or "Error" in text)
     assert receiver.requests == []
     assert server.client().list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+# ---------------------------------------------------------------- a page of another origin, with fetch
+
+PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>upload</title><pre id="seen">waiting</pre>
+<script>
+fetch(URL_OF_UPLOAD, {method: "PUT", body: new Blob(["from a page"], {type: "text/plain"})})
+  .then(async answer => ({
+    status: answer.status,
+    etag: answer.headers.get("ETag"),
+    callback: answer.headers.get("x-s3lite-callback-status"),
+    body: await answer.text(),
+  }))
+  .catch(error => ({error: String(error)}))
+  .then(seen => { document.getElementById("seen").textContent = JSON.stringify(seen); });
+</script>"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """The origin of a page that is not s3lite's; it serves ``tmp_path``."""
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pages:
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{pages.server_address[1]}"
+        pages.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+def seen_by_a_page(
+    server: Server, browser: Browser, bucket: str, directory: Path, site: str, callback: dict[str, str]
+) -> dict[str, Any]:
+    """What a page of ``site`` sees of its upload by a presigned URL that carries ``callback``."""
+    value = base64.b64encode(json.dumps(callback).encode()).decode()
+    credentials = Credentials(server.access_key, server.secret_key)
+    query = f"callback={quote(value, safe='')}"
+    request = AWSRequest(method="PUT", url=f"{server.endpoint}/{bucket}/page.txt?{query}")
+    S3SigV4QueryAuth(credentials, "s3", "us-east-1", expires=60).add_auth(request)
+    (directory / "page.html").write_text(PAGE.replace("URL_OF_UPLOAD", json.dumps(request.url)))
+    browser.open(f"{site}/page.html")
+    return json.loads(browser.wait_for(lambda text: text.startswith("{")))
+
+
+@pytest.fixture
+def shared(server: Server, bucket: str, site: str) -> str:
+    """A bucket that pages of ``site`` may upload to."""
+    rule = {
+        "AllowedOrigins": [site],
+        "AllowedMethods": ["PUT"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag", "x-s3lite-callback-status"],
+    }
+    server.client().put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+    return bucket
+
+
+def test_a_page_of_another_origin_reads_the_applications_answer(
+    server: Server, browser: Browser, shared: str, site: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.default = Answer(b'{"id": 7}', headers={"Access-Control-Allow-Origin": "http://evil.example"})
+    callback = {"callbackUrl": receiver.url(), "callbackBody": "key=${object}"}
+    seen = seen_by_a_page(server, browser, shared, tmp_path, site, callback)
+    assert (seen["status"], seen["body"], seen["callback"]) == (200, '{"id": 7}', "ok")
+    stored = server.client().head_object(Bucket=shared, Key="page.txt")
+    assert (seen["etag"], stored["ContentLength"]) == (stored["ETag"], 11)
+
+
+def test_a_page_of_another_origin_reads_203_and_why(
+    server: Server, browser: Browser, shared: str, site: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.default = Answer(b"broken", status=502)
+    callback = {"callbackUrl": receiver.url(), "callbackBody": "key=${object}"}
+    seen = seen_by_a_page(server, browser, shared, tmp_path, site, callback)
+    assert (seen["status"], seen["callback"]) == (203, "failed")
+    assert "<Code>CallbackFailed</Code><Message>Error status : 502.</Message>" in seen["body"]
+    assert "broken" not in seen["body"]
+    assert server.client().head_object(Bucket=shared, Key="page.txt")["ETag"] == seen["etag"]
+
+
+def test_a_page_of_another_origin_reads_why_a_gate_says_no(
+    server: Server, browser: Browser, shared: str, site: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.default = Answer(b'{"message": "no cats please"}', status=422)
+    callback = {"callbackUrl": receiver.url(), "callbackBody": "key=${object}", "callbackMode": "gate"}
+    seen = seen_by_a_page(server, browser, shared, tmp_path, site, callback)
+    assert seen["status"] == 403
+    assert "<Code>CallbackRejected</Code><Message>no cats please</Message>" in seen["body"]
+    assert server.client().list_objects_v2(Bucket=shared)["KeyCount"] == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from client import S3
+from engines.servers import ENGINES
 
 from s3lite import bootstrap
 from s3lite.app import Application, create_app
@@ -37,9 +38,10 @@ def one_set_of_callback_keys() -> Iterator[None]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Embedded storage, fixed root credential, no upkeep thread, callbacks to loopback allowed."""
-    return Settings(
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """The storage of ``--storage``, fixed root credential, no upkeep thread, callbacks to loopback allowed."""
+    yield Settings(
+        **ENGINES.storage(tmp_path / "data"),
         data_dir=str(tmp_path / "data"),
         access_key=ROOT_KEY,
         secret_key=ROOT_SECRET,
@@ -50,6 +52,7 @@ def settings(tmp_path: Path) -> Settings:
         limits=LimitSettings(part_min_bytes=1024),
         storage=StorageSettings(inline_bytes=4096, buffer_bytes=64 << 10, garbage_grace_s=0),
     )
+    ENGINES.forget(tmp_path / "data")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+from engines.servers import ENGINES
 
 from s3lite.callback.listen import Receiver
 
@@ -68,6 +69,7 @@ def environment(data_dir: Path, port: int, **settings: str) -> dict[str, str]:
         "S3LITE_CALLBACK_ALLOW": "127.0.0.1",
         "S3LITE_WORKERS": "2",
         "AWS_EC2_METADATA_DISABLED": "true",
+        **{f"S3LITE_{name.upper()}": url for name, url in ENGINES.storage(data_dir).items()},
         **settings,
     }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+from engines.servers import ENGINES
 
 from s3lite.app import create_app
 from s3lite.core.check import Check
@@ -103,6 +104,7 @@ def verify(server: Server, acknowledged: dict[str, str]) -> None:
 
 def assert_sound(data_dir: Path) -> None:
     settings = Settings(
+        **ENGINES.storage(data_dir),
         data_dir=str(data_dir),
         sweep=SweepSettings(enabled=False, orphan_age_s=0),
         storage=StorageSettings(garbage_grace_s=0),

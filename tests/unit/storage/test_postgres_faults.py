@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from contract.storage_kit import StillClock, Writer, open_postgres
 from engines.cutter import Cutter
-from engines.fixtures import Postgres, scratch_directory
+from engines.servers import Postgres, scratch_directory
 
 from s3lite.catalog.base import CatalogBusyError
 

@@ -29,6 +29,13 @@ def postgres_server():
 
 
 @pytest.fixture
+def embedded():
+    """For tests that look into the data directory, where other storage keeps nothing."""
+    if ENGINES.pair != "sqlite+files":
+        pytest.skip("looks at the files of the embedded storage")
+
+
+@pytest.fixture
 def postgres_url(postgres_server):
     """The URL of an empty database."""
     url = postgres_server.database()

@@ -42,7 +42,7 @@ def ring(app: Application):
 
 
 @pytest.fixture
-def data_dir(settings: Settings) -> Path:
+def data_dir(settings: Settings, embedded: None) -> Path:
     return Path(settings.data_dir)
 
 

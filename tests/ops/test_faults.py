@@ -24,7 +24,7 @@ class Failing(System):
 
 
 @pytest.fixture
-def blobs(app: Application) -> LocalBlobs:
+def blobs(app: Application, embedded: None) -> LocalBlobs:
     store = app.services.store.blobs
     assert isinstance(store, LocalBlobs)
     store.is_durable = True  # so that there are syncs to fail

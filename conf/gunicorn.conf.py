@@ -48,7 +48,10 @@ loglevel = "warning"
 
 def on_starting(_server):
     """Set the storage up once, before workers race for it, and say how to reach the server."""
-    storage = bootstrap.prepare(_settings, clock=Clock(), ids=Ids())
+    try:
+        storage = bootstrap.prepare(_settings, clock=Clock(), ids=Ids())
+    except bootstrap.CANNOT_START as error:
+        sys.exit(f"s3lite cannot start: {error}")
     storage.catalog.close()
     storage.blobs.close()
     lines = [f"s3lite listens on http://{_settings.bind}", f"  access key  {storage.root.access_key}"]

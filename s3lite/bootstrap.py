@@ -16,14 +16,19 @@ from s3lite.auth.acl import canned_acl
 from s3lite.blobs.base import BlobStore
 from s3lite.blobs.open import open_blobs
 from s3lite.callback.signing import CallbackKeys, new_webhook_secret
-from s3lite.catalog.base import Catalog, Tx
-from s3lite.catalog.open import KEY_FILE, open_catalog
+from s3lite.catalog.base import Catalog, CatalogBusyError, Tx
+from s3lite.catalog.open import open_catalog
+from s3lite.catalog.schema import SchemaError
+from s3lite.catalog.secrets import SecretsError
 from s3lite.crypto.keyring import Keyring
 from s3lite.ids import Ids
 from s3lite.model import AccessKey, Account
 from s3lite.names import is_valid_bucket_name
 from s3lite.settings import Settings, SettingsError
 from s3lite.times import Clock, rfc3339
+
+CANNOT_START = (SettingsError, SchemaError, SecretsError, CatalogBusyError, OSError)
+"""What `prepare` raises for reasons outside of the program; the messages say which."""
 
 ROOT_ID = "root"
 CREDENTIALS_FILE = "root-credentials.json"
@@ -65,8 +70,8 @@ def prepare(settings: Settings, *, clock: Clock, ids: Ids) -> Storage:
 
 
 def is_installed(settings: Settings) -> bool:
-    """True when the data directory has been used before: the key file is the first thing made."""
-    return (Path(settings.data_dir) / KEY_FILE).is_file()
+    """True when the storage has been used from here before: the key file is the first thing made."""
+    return settings.secrets_file.is_file()
 
 
 def own_listeners(settings: Settings) -> tuple[tuple[str, int], ...]:

@@ -257,6 +257,9 @@ class Settings:
         "", "index: sqlite:///PATH or postgresql://…; empty: sqlite:///DATA_DIR/index.db"
     )
     blobs_url: str = _setting("", "bytes: file:///DIRECTORY or rados://POOL?…; empty: file:///DATA_DIR")
+    key_file: str = _setting(
+        "", "key under which secrets in the index are sealed, the same on every node; empty: DATA_DIR/secret.key"
+    )
     durability: str = _setting(
         "full",
         "full: an acknowledged upload survives a power cut; relaxed: it survives a crash of the server",
@@ -282,6 +285,11 @@ class Settings:
     def index_url(self) -> str:
         """`database_url` with its default filled in."""
         return self.database_url or f"sqlite:///{Path(self.data_dir).resolve()}/index.db"
+
+    @property
+    def secrets_file(self) -> Path:
+        """`key_file` with its default filled in."""
+        return Path(self.key_file or Path(self.data_dir) / "secret.key")
 
     @property
     def keyring_file(self) -> Path:

@@ -206,6 +206,10 @@ class RadosBlobs:
         except self.rados.Error as error:
             raise failure(abs(getattr(error, "errno", None) or errno.EIO), f"{what}: {error}") from error
 
+    def now_s(self) -> int:
+        """The time that is written down for an object."""
+        return int(self._clock.time())
+
     # -- BlobStore
 
     def create(self, *, size: int | None = None) -> _RadosWriter:
@@ -419,7 +423,8 @@ class _RadosWriter:
             op.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
             op.write_full(first)
             op.set_xattr("size", str(self._size).encode())
-            self._link.io.operate_write_op(op, self._blob)
+            # Its own default is the epoch's beginning, whatever its documentation says: an orphan at once.
+            self._link.io.operate_write_op(op, self._blob, mtime=self._store.now_s())
         self._is_open = False
         if self._touched:
             with suppress(rados.Error):  # a sweep finds the blob committed and removes the mark

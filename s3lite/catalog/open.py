@@ -10,8 +10,6 @@ from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
 from s3lite.settings import Settings, SettingsError
 from s3lite.times import Clock
 
-KEY_FILE = "secret.key"
-
 
 def open_catalog(settings: Settings, clock: Clock) -> Catalog:
     """An index by ``settings.index_url``, not yet migrated. The key file is made when it is missing.
@@ -27,7 +25,7 @@ def open_catalog(settings: Settings, clock: Clock) -> Catalog:
         raise SettingsError(
             f"database_url = {url!r}: must be sqlite:///PATH (or sqlite:///:memory: for tests) or postgresql://…"
         )
-    secrets = SecretBox.load(Path(settings.data_dir) / KEY_FILE)
+    secrets = SecretBox.load(settings.secrets_file)
     index = MEMORY if path == str(MEMORY) else Path(path).absolute()
     return SqliteCatalog(index, durability=settings.durability, clock=clock, secrets=secrets)
 
@@ -45,6 +43,6 @@ def _open_postgres(url: str, settings: Settings, clock: Clock) -> Catalog:
         url,
         durability=settings.durability,
         clock=clock,
-        secrets=SecretBox.load(Path(settings.data_dir) / KEY_FILE),
+        secrets=SecretBox.load(settings.secrets_file),
         settings=settings.database,
     )

@@ -81,8 +81,8 @@ class App:
             finally:
                 storage.catalog.close()
                 storage.blobs.close()
-        except CatalogBusyError:
-            raise CannotRun("The index is busy with other writers. Try again.") from None
+        except CatalogBusyError as error:
+            raise CannotRun(f"The index is busy, or cannot be reached. Try again. ({error})") from None
         except (SchemaError, SecretsError) as error:
             raise CannotRun(str(error)) from error
 

@@ -61,6 +61,13 @@ def test_stripes_end_where_they_should(blobs, length):
     assert names(blobs) == set()
 
 
+def test_a_blob_is_as_old_as_its_commit(blobs):
+    began = time.time()
+    put(blobs, b"abc")
+    ((_, _, committed_s),) = blobs.scan()
+    assert began - 2 <= committed_s <= time.time() + 1
+
+
 def test_a_namespace_keeps_the_layout_it_began_with(rados_url, blobs):
     data = os.urandom(3 * STRIPE)
     blob = put(blobs, data)

@@ -1,14 +1,14 @@
 # make serve   run s3lite on 127.0.0.1:8000 with the embedded storage in ./data
 # make test    the whole test suite
 # make lint    ruff and mypy
-# make bench   the quick benchmark
+# make bench   the quick benchmark; make bench-full: everything, beside peers, with plots
 # make torture SEED=7 MINUTES=30   crashes, faults, races and hostile peers, for long (docs/reliability.md)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint bench torture clean
+.PHONY: serve test lint bench bench-full torture clean
 
 $(VENV)/.server: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,13 @@ lint: $(VENV)/.tests
 
 bench: $(VENV)/.tests
 	$(BIN)/python bench/quick.py
+
+$(VENV)/.bench: $(VENV)/.tests bench/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	touch $@
+
+bench-full: $(VENV)/.bench
+	$(BIN)/python bench/full.py
 
 torture: $(VENV)/.tests
 	PYTHONPATH=.:tests $(BIN)/python -m torture --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -34,10 +34,13 @@ Figure = Callable[[float], float]
 class Figures:
     """One server's figures. ``big`` and ``keys`` are smaller in tests."""
 
-    def __init__(self, signer: Signer, *, big: int = BIG, keys: int = 10_000) -> None:
+    def __init__(
+        self, signer: Signer, *, big: int = BIG, keys: int = 10_000, connections: int = CONNECTIONS
+    ) -> None:
         self._signer = signer
         host, port = signer.host.rsplit(":", 1)
-        self._load = Load((host, int(port)), CONNECTIONS)
+        self._address = (host, int(port))
+        self.load = Load(self._address, connections)  # of small requests; it keeps their latencies
         self._client = Client(signer)
         self._big = big
         self._keys = keys
@@ -51,8 +54,10 @@ class Figures:
         """Make the bucket, the keys that are listed and read, and the large object."""
         expect(self._client.call("PUT", f"/{self.bucket}"), 200)
         targets = (f"/{self.bucket}/list/{number:06}" for number in range(self._keys))
-        done, _ = self._load.run(self._puts(targets), 600)
+        done, _ = self.load.run(self._puts(targets), 600)
         assert done == self._keys, f"{done} of {self._keys} keys"
+        targets = (f"/{self.bucket}/tree/{number % 100:02}/{number}" for number in range(self._keys // 10))
+        self.load.run(self._puts(targets), 600)
         expect(self._client.stream("PUT", f"/{self.bucket}/big", pattern(self._big), self._big), 200)
 
     def all(self, *, form: bool = True) -> dict[str, Figure]:
@@ -63,6 +68,7 @@ class Figures:
             "HEAD": self.head,
             "DELETE": self.delete,
             "LIST 1000": self.list,
+            "LIST 100 prefixes": self.list_prefixes,
             "PUT 64 MiB": self.put_big,
             "GET 64 MiB": self.get_big,
             "form POST 64 MiB": self.post_big,
@@ -83,7 +89,7 @@ class Figures:
         number = next(self._round)
         targets = [f"/{self.bucket}/put/{number}/{i:06}" for i in range(int(_MOST_PER_S * seconds) + 50)]
         requests = list(self._puts(iter(targets)))
-        done, took = self._load.run(iter(requests), seconds)
+        done, took = self.load.run(iter(requests), seconds)
         self._written += targets[:done]
         return done / took
 
@@ -91,13 +97,13 @@ class Figures:
         """What `put` made."""
         chosen = self._written[: int(_MOST_PER_S * seconds) + 50]
         del self._written[: len(chosen)]
-        done, took = self._load.run(iter([self._signer.head("DELETE", target) for target in chosen]), seconds)
+        done, took = self.load.run(iter([self._signer.head("DELETE", target) for target in chosen]), seconds)
         return done / took
 
     def _cycle(self, method: str, seconds: float) -> float:
         numbers = [secrets.randbelow(self._keys) for _ in range(1000)]
         heads = [self._signer.head(method, f"/{self.bucket}/list/{number:06}") for number in numbers]
-        done, took = self._load.run(itertools.cycle(heads), seconds, head=method == "HEAD")
+        done, took = self.load.run(itertools.cycle(heads), seconds, head=method == "HEAD")
         return done / took
 
     def get(self, seconds: float) -> float:
@@ -117,8 +123,14 @@ class Figures:
             )
             for start in starts
         ]
-        host, port = self._signer.host.rsplit(":", 1)
-        done, took = Load((host, int(port)), 1).run(itertools.cycle(heads), seconds)
+        done, took = Load(self._address, 1).run(itertools.cycle(heads), seconds)
+        return done / took
+
+    def list_prefixes(self, seconds: float) -> float:
+        """Pages of 100 common prefixes, one connection."""
+        target = f"/{self.bucket}?delimiter=%2F&list-type=2&prefix=tree%2F"
+        heads = itertools.repeat(self._signer.head("GET", target))
+        done, took = Load(self._address, 1).run(heads, seconds)
         return done / took
 
     # -- large ones, MiB/s

@@ -33,7 +33,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 ACCESS_KEY, SECRET_KEY = "bench-access", "bench-secret"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = hashlib.sha256().hexdigest()
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 # ---------------------------------------------------------------- the server
@@ -73,6 +73,14 @@ class Gunicorn:
             time.sleep(0.03)
         raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
 
+    def memory_mib(self) -> float:
+        """What the workers hold now, pages they share counted by halves (Pss)."""
+        total = 0
+        for pid in self.workers():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += int(rollup.partition("\nPss:")[2].split()[0])
+        return total / 1024
+
     def workers(self) -> list[int]:
         """The pids of the worker processes."""
         pid = self.process.pid
@@ -85,7 +93,7 @@ class Gunicorn:
         for pid in self.workers():
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
             total += int(fields[11]) + int(fields[12])
-        return total / _TICKS
+        return total / TICKS
 
     def kill(self) -> None:
         """kill -9 to the master and all workers."""
@@ -319,7 +327,7 @@ class Client:
     def stream(self, method: str, target: str, pieces: Iterable[bytes | memoryview], size: int) -> Answer:
         """An unsigned payload of ``size`` bytes, never held as a whole."""
         headers = self.signer.headers(method, target, payload=UNSIGNED)
-        return self._send(method, target, headers, pieces, size)
+        return self.send(method, target, headers, pieces, size)
 
     def post_form(self, bucket: str, key: str, pieces: Iterable[bytes | memoryview], size: int) -> Answer:
         """An upload form with a signed policy."""
@@ -332,9 +340,9 @@ class Client:
             yield from pieces
             yield after
 
-        return self._send("POST", f"/{bucket}", headers, whole(), len(before) + size + len(after))
+        return self.send("POST", f"/{bucket}", headers, whole(), len(before) + size + len(after))
 
-    def _send(
+    def send(
         self,
         method: str,
         target: str,
@@ -342,6 +350,7 @@ class Client:
         pieces: Iterable[bytes | memoryview],
         size: int,
     ) -> Answer:
+        """A request with headers that are signed already, and ``size`` bytes of body."""
         self._connection.putrequest(method, target, skip_host="host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
             self._connection.putheader(name, value)
@@ -388,6 +397,12 @@ class Load:
     def __init__(self, address: tuple[str, int], connections: int) -> None:
         self._address = address
         self._count = connections
+        self.latencies_s: list[float] = []  # of all runs
+
+    def latency_ms(self, share: float) -> float:
+        """What this share of the requests took at most."""
+        ordered = sorted(self.latencies_s)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
 
     def run(self, requests: Iterator[bytes], seconds: float, *, head: bool = False) -> tuple[int, float]:
         """Requests answered 2xx, and the seconds from the first to the last. Ends with time or requests.
@@ -397,6 +412,7 @@ class Load:
         poll = select.epoll()
         sockets: dict[int, socket.socket] = {}
         partial: dict[int, bytearray] = {}
+        sent: dict[int, float] = {}
         done = 0
         begun = last = time.perf_counter()
         stop = begun + seconds
@@ -406,6 +422,7 @@ class Load:
                 if request is not None:
                     connection = self._connect(poll)
                     sockets[connection.fileno()] = connection
+                    sent[connection.fileno()] = time.perf_counter()
                     connection.sendall(request)
             while sockets:
                 for fd, _ in poll.poll(30):
@@ -414,11 +431,13 @@ class Load:
                         continue
                     done += 1
                     last = time.perf_counter()
+                    self.latencies_s.append(last - sent[fd])
                     request = next(requests, None) if last < stop else None
                     if request is None:
                         poll.unregister(fd)
                         sockets.pop(fd).close()
                     else:
+                        sent[fd] = time.perf_counter()
                         connection.sendall(request)
         finally:
             for connection in sockets.values():

@@ -42,6 +42,7 @@ GOALS = {
     "HEAD": (HELLO_EMPTY, 0.6),
     "DELETE": (SYNC, None),
     "LIST 1000": (HELLO_PAGE, None),
+    "LIST 100 prefixes": (HELLO_4K, None),
     "PUT 64 MiB": (MD5, 0.9),
     "GET 64 MiB": (SENDFILE, 0.8),
     "form POST 64 MiB": (MD5, 0.85),

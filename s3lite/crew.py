@@ -141,6 +141,8 @@ class Crew:
     def hand_over(self) -> bool:
         """The calling request is about to wait: those aside in its thread finish, others get the lead.
 
+        Of several in one thread that wait, all but the first wait for it, too: what is going to wait says so
+        before it is put aside to commit, and then has a thread of its own.
         False: ``most`` threads exist already, and this one still leads.
         """
         member = getattr(self._local, "member", None)

@@ -48,6 +48,7 @@ _SWITCH_INTERVAL_S = 0.0005
 _WATCH_S = 0.01  # a request that takes longer than one or two of these gets out of the others' way
 _QUIET_TICKS = 50  # so many without a request, and the watch sleeps until there is one
 _SPREAD_S = 0.002  # how long a worker leaves new connections to others that have fewer
+_ACCEPTED_AT_ONCE = 32  # connections, before the others have their turn again
 _HEAD_AT_ONCE = 64 << 10  # bytes: what one look at a connection reads
 _HEAD_MOST = 256 << 10  # bytes of a head that are collected without a thread
 _LONG_ANSWER = 256 << 10  # bytes: an answer that may have to wait for its client
@@ -72,7 +73,7 @@ class Spread:
         own = age % _LIVES
         others = [count for at, count in enumerate(self._counts) if count >= 0 and at != own]
         fewest = min(others, default=connections)
-        return connections > fewest + fewest // 8
+        return connections > fewest + fewest // 32
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -198,24 +199,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._listening = {}
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take one connection, unless another worker should."""
-        if not self._has_waited and self.spread and self.spread.is_ahead(self.age, len(self._conns)):
-            self._listen(False)
-            self._listen_at = time.monotonic() + _SPREAD_S
-            return
-        self._has_waited = False
-        try:
-            sock, address = listener.accept()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
-                raise
-            return
-        _limit_idle_time(sock, self.idle_timeout_s)
-        conn = _Connection(self.cfg, sock, address, listener.getsockname(), self._epoll)
-        conn.set_timeout()
-        self._conns[conn.fd] = conn
-        conn.attach()
-        self._note_count()
+        """Take what waits, unless another worker should."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            if not self._has_waited and self.spread and self.spread.is_ahead(self.age, len(self._conns)):
+                self._listen(False)
+                self._listen_at = time.monotonic() + _SPREAD_S
+                return
+            self._has_waited = False
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                    raise
+                return
+            _limit_idle_time(sock, self.idle_timeout_s)
+            conn = _Connection(self.cfg, sock, address, listener.getsockname(), self._epoll)
+            conn.set_timeout()
+            self._conns[conn.fd] = conn
+            conn.attach()
+            self._note_count()
 
     def _attend(self, conn: _Connection) -> bool:
         """Read what has arrived on a connection, and serve it when it is a request; False to close it."""

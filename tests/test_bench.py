@@ -11,14 +11,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(
-    path.name for path in (ROOT / "bench").glob("*.py") if path.name not in ("figures.py", "harness.py")
+    path.name for path in (ROOT / "bench").glob("*.py") if "def main" in path.read_text(encoding="utf-8")
 )
 
 
 def run(script: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, f"bench/{script}", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -37,7 +37,7 @@ def test_quick_measures_each_rate_beside_its_limit(tmp_path: Path) -> None:
     )  # fmt: skip
     found = json.loads(figures.read_text())
     rates = [line for line in found.values() if "limit" in line]
-    assert len(rates) == 8
+    assert len(rates) == 9
     assert all(line["rate"] > 0 and line["ratio"] > 0 and line["limit"] in found for line in rates)
 
 
@@ -68,3 +68,16 @@ def test_in_process(tmp_path: Path) -> None:
         "--durability", "relaxed", "--dir", str(tmp_path), "--json", str(figures),
     )  # fmt: skip
     assert set(json.loads(figures.read_text())) == {"GET 4 KiB", "HEAD"}
+
+
+def test_full_writes_its_tables(tmp_path: Path) -> None:
+    run(
+        "full.py", "--rounds", "1", "--seconds", "0.05", "--keys", "200", "--big", str(5 << 20),
+        "--grow-to", "10000", "--no-peers", "--dir", str(tmp_path), "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    tables = (tmp_path / "out" / "tables.md").read_text()
+    assert "| GET 4 KiB, 8 | 0.60 | " in tables
+    assert json.loads((tmp_path / "out" / "figures.json").read_text())["connections"]["answered"] == {
+        "uploads": 200,
+        "callbacks": 200,
+    }

@@ -24,6 +24,7 @@ _LEASE = "sweep"
 _ORPHAN_SCAN_EVERY_S = 3600.0
 _RULES_PER_DAY = 24  # rules count in days, so walks beside every run would find nothing new
 _RENEW_EVERY_S = 20.0
+_REST_MOST_S = 0.1
 
 log = logging.getLogger("s3lite.sweep")
 
@@ -168,6 +169,7 @@ class Sweeper:
         self._next_orphan_scan = 0.0
         self._next_rules = 0.0
         self._renewed = 0.0
+        self._rested = 0.0
         self._holds_lease = False
 
     def start(self) -> None:
@@ -202,8 +204,14 @@ class Sweeper:
         return self._holds_lease
 
     def _goes_on(self) -> bool:
-        """Whether a long walk may continue: nobody wants this thread to end, and the lease is ours."""
-        if self._stop.is_set():
+        """Whether a long walk may continue: nobody wants this thread to end, and the lease is ours.
+
+        Rests for as long as the walk has just worked, so that requests have the other half of a core.
+        """
+        worked_s = self._store.clock.monotonic() - self._rested
+        stopped = self._stop.wait(min(max(worked_s, 0), _REST_MOST_S))
+        self._rested = self._store.clock.monotonic()
+        if stopped:
             return False
         return self._store.clock.monotonic() < self._renewed + _RENEW_EVERY_S or self._lease()
 

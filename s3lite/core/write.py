@@ -95,10 +95,12 @@ def receive(
             received = 0
             with _Hasher(digests, pipelined=size is None or size >= _PIPELINE_FROM) as hasher:
                 piece = head
+                del head
                 while piece:
                     hasher.update(piece)
                     writer.write(seal.update(piece) if seal else piece)
                     received += len(piece)
+                    piece = b""  # a slow client's next one is not waited for with this one in hand
                     piece = source.read(buffer)
             verify(received)
             if seal is None:

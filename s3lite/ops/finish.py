@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from s3lite import waiting
 from s3lite.callback import image, policies
 from s3lite.callback.render import Event
 from s3lite.callback.send import Outcome
@@ -74,7 +75,7 @@ def prepare(
     ctx.services.callbacks.check(spec)
     is_standard = raw.place == "kept" or spec.mode == "async"
     default = "standard" if is_standard else ctx.settings.callback.default_reply
-    return Prepared(raw, spec, key, spec.reply or default)
+    return _prepared(raw, spec, key, spec.reply or default)
 
 
 def _require_right(right: str, asked: Asked) -> None:
@@ -91,7 +92,14 @@ def _by_policy(ctx: Context, raw: RawCallback, spec: CallbackSpec) -> Prepared:
     """Signed with the bucket's secrets: its application need not know those of all who may upload."""
     uploader = ctx.caller.key.access_key if ctx.caller.key else ""
     requester = AccessKey(uploader, "", Account(ctx.bucket.owner_id, ctx.bucket.owner_id))
-    return Prepared(raw, replace(spec, policy_bucket=ctx.bucket.id), requester, spec.reply or "standard")
+    return _prepared(raw, replace(spec, policy_bucket=ctx.bucket.id), requester, spec.reply or "standard")
+
+
+def _prepared(raw: RawCallback, spec: CallbackSpec, requester: AccessKey, reply: str) -> Prepared:
+    """A callback that will be waited for is announced here: its upload then commits with nobody behind it."""
+    if spec.mode != "async":
+        waiting.ahead()
+    return Prepared(raw, spec, requester, reply)
 
 
 def is_gate(callback: Prepared | None) -> bool:

@@ -40,6 +40,7 @@ AREAS = {
     "tagging": "Tags",
     "acl": "Access control lists",
     "versioning": "Versioning",
+    "notification": "Notifications",
     "cors": "CORS, for pages of other origins",
     "website": "Websites",
     "bucket_info": "Of Alibaba Cloud OSS",
@@ -64,6 +65,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "form_fields_bytes": ("MaxPostPreDataLengthExceededError", ""),
     "buckets_per_account": ("TooManyBuckets", ""),
     "delete_keys": ("MalformedXML", ""),
+    "notification_rules": ("InvalidArgument", ""),
     "list_keys": ("", "more are given out page by page, as in S3"),
 }
 

@@ -33,6 +33,7 @@ from s3lite.core.carriers import Carriers, delivery_of
 from s3lite.core.courier import Courier
 from s3lite.core.store import Store
 from s3lite.core.sweep import Sweeper
+from s3lite.core.targets import Targets
 from s3lite.dispatch import Dispatcher
 from s3lite.errors import Code, S3Error
 from s3lite.hooks import Event, Hooks
@@ -97,21 +98,26 @@ class Application:
         self._courier: Courier | None = None
         store = Store(self._catalog, self._blobs, clock, ids, settings, storage.keyring)
         body_bytes = settings.outbox.log_body_bytes
+        callbacks = CallbackSender(
+            settings.callback,
+            keys=storage.callback_keys,
+            clock=clock,
+            ids=ids,
+            own_listeners=bootstrap.own_listeners(settings),
+            threads=settings.threads,
+            on_log=lambda attempt: store.outbox.record(delivery_of(attempt, body_bytes=body_bytes)),
+        )
+        targets = Targets(settings.notifications)
         self.services = Services(
             settings=settings,
             store=store,
             authenticator=self._authenticator(Authenticator),
             oss_authenticator=self._authenticator(OssAuthenticator),
-            callbacks=CallbackSender(
-                settings.callback,
-                keys=storage.callback_keys,
-                clock=clock,
-                ids=ids,
-                own_listeners=bootstrap.own_listeners(settings),
-                threads=settings.threads,
-                on_log=lambda attempt: store.outbox.record(delivery_of(attempt, body_bytes=body_bytes)),
-            ),
+            callbacks=callbacks,
             callback_keys=storage.callback_keys,
+            carriers=Carriers(store, callbacks, targets),
+            targets=targets,
+            host_id=self._host_id,
             hooks=hooks,
         )
 
@@ -365,8 +371,7 @@ class Application:
         if self._settings.sweep.enabled:
             self._sweeper = Sweeper(self.services.store)
             self._sweeper.start()
-        store = self.services.store
-        self._courier = Courier(store, Carriers(store, self.services.callbacks))
+        self._courier = Courier(self.services.store, self.services.carriers)
         self._courier.start()
 
     def close(self) -> None:
@@ -376,6 +381,7 @@ class Application:
         if self._courier is not None:
             self._courier.stop()
         self.services.callbacks.close()
+        self.services.carriers.close()
         self._catalog.close()
         self._blobs.close()
 

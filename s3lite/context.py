@@ -28,6 +28,8 @@ from s3lite.wire.encryption import CustomerKey
 if TYPE_CHECKING:
     from s3lite.callback.send import CallbackSender
     from s3lite.callback.signing import CallbackKeys
+    from s3lite.core.carriers import Carriers
+    from s3lite.core.targets import Targets
 
 log = logging.getLogger("s3lite")
 
@@ -57,6 +59,9 @@ class Services:
         oss_authenticator: OssAuthenticator,
         callbacks: CallbackSender,
         callback_keys: CallbackKeys,
+        carriers: Carriers,
+        targets: Targets,
+        host_id: str,
         hooks: Hooks,
     ) -> None:
         self.settings = settings
@@ -65,6 +70,9 @@ class Services:
         self.oss_authenticator = oss_authenticator
         self.callbacks = callbacks
         self.callback_keys = callback_keys
+        self.carriers = carriers
+        self.targets = targets
+        self.host_id = host_id
         self.hooks = hooks
 
     def publish_event(self, ctx: Context, operation: str, version: ObjectVersion) -> None:

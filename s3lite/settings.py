@@ -104,6 +104,22 @@ class OutboxSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotificationSettings:
+    """Bucket notifications (docs/notifications.md)."""
+
+    targets: tuple[tuple[str, str], ...] = _setting(
+        (),
+        'where notifications may go: a table of NAME = URL, or a list of "NAME=URL"; http and https are webhooks, other schemes brokers, with #QUEUE',
+    )
+    secrets: tuple[tuple[str, str], ...] = _setting(
+        (), "a table of NAME = whsec_…: the HMAC secrets of webhook targets, beside the server's Ed25519 key"
+    )
+    eventbridge: str = _setting(
+        "", "name of the target of buckets with EventBridgeConfiguration; empty: that is refused"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """What a client can make large or many (docs/limits.md)."""
 
@@ -119,6 +135,7 @@ class LimitSettings:
     buckets_per_account: int = _setting(1000, "buckets that one account may own; 0: no limit")
     delete_keys: int = _setting(1000, "keys of one DeleteObjects request")
     list_keys: int = _setting(1000, "entries of one page of a listing")
+    notification_rules: int = _setting(100, "notification configurations of one bucket")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +288,7 @@ class Settings:
     )
     callback: CallbackSettings = field(default_factory=CallbackSettings)
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
+    notifications: NotificationSettings = field(default_factory=NotificationSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
@@ -372,7 +390,14 @@ def _build(
 
 def _convert(raw: Any, hint: Any) -> Any:
     """A TOML value or an environment string as the field's type. Raises ValueError."""
-    if isinstance(hint, types.GenericAlias):  # tuple[str, ...] or tuple[int, ...]
+    if hint == tuple[str, str]:
+        name, mark, value = str(raw).partition("=")
+        if not mark:
+            raise ValueError("must be NAME=VALUE")
+        return name.strip(), value.strip()
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...] and its like
+        if isinstance(raw, dict) and hint.__args__[0] == tuple[str, str]:
+            raw = [f"{name}={value}" for name, value in raw.items()]
         entries = [part.strip() for part in raw.split(",")] if isinstance(raw, str) else raw
         if not isinstance(entries, list):
             raise ValueError("must be a list")

@@ -53,6 +53,11 @@ def iso8601(epoch_ms: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(epoch_ms // 1000))
 
 
+def iso8601_ms(epoch_ms: int) -> str:
+    """``2026-01-31T01:02:03.004Z``: as S3's event messages have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch_ms // 1000)) + f".{epoch_ms % 1000:03}Z"
+
+
 def rfc3339(epoch_s: float) -> str:
     """``2026-01-31T01:02:03Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_s))

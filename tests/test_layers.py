@@ -36,6 +36,7 @@ ONE_DOOR = {
     "psycopg": {"catalog/postgres.py"},
     "multipart": {"wire/form.py"},
     "jinja2": {"console/visit.py"},
+    "kombu": {"callback/broker.py"},
     "awscrt": {"wire/checksums.py"},
     "cryptography": {"crypto/aead.py", "catalog/secrets.py", "callback/signing.py", "callback/verify.py"},
     "greenlet": {"crew.py"},

@@ -104,6 +104,7 @@ class Message(NamedTuple):
     mode: str = "sync"
     number: int = 1  # of the attempt
     policy_bucket: int = 0  # `CallbackSpec.policy_bucket`
+    destination: str = ""  # as the log shall show it; "": the URL
 
 
 def message_of(

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import TypeVar
 
 from s3lite.catalog.base import ReadTx, Tx
-from s3lite.core import lock, write
+from s3lite.core import lock, notify, write
 from s3lite.core.listing import successor
 from s3lite.core.store import Store
 from s3lite.model import Bucket, ListedVersion, Upload
@@ -174,6 +174,7 @@ class _Walk:
         self._go_on = go_on
         self._now_ms = store.clock.time_ms()
         self._day_seconds = store.settings.lifecycle.day_seconds
+        self._events = notify.lifecycle_events(store) if notify.CONFIG in bucket.configs else None
 
     def run(self) -> None:
         rules = self._rules
@@ -198,7 +199,7 @@ class _Walk:
                     act(tx, live, item)
                 return True
 
-            if not write.commit(self._store, work):
+            if not write.commit(self._store, work, owes=self._events is not None):
                 return
 
     # ------------------------------------------------------------ versions
@@ -292,9 +293,12 @@ class _Walk:
             version = tx.version(bucket.id, subject.key, candidate.version_id)
             assert version is not None
             tx.remove_version(version)
+            if self._events is not None:
+                self._events.removed(tx, bucket, notify.DELETE, version)
             self._done.removed += 1
         else:
-            write.delete_in(self._store, tx, bucket, subject.key, None, WriteConditions())
+            tell = self._events.removed if self._events is not None else None
+            write.delete_in(self._store, tx, bucket, subject.key, None, WriteConditions(), tell=tell)
             self._done.expired += 1
 
     # ------------------------------------------------------------ uploads

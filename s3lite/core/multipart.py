@@ -194,10 +194,7 @@ def complete(
             tell(tx, live, version)
         return Completed(completion, version, is_repeat=False)
 
-    completed = commit(store, work)
-    if tell is not None:
-        store.outbox.wake()
-    return completed
+    return commit(store, work, owes=tell is not None)
 
 
 def _candidate(store: Store, tx: ReadTx, upload: Upload, wish: Wish) -> Candidate:

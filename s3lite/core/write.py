@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from s3lite.blobs.base import BlobsAwayError
 from s3lite.catalog.base import Tx
-from s3lite.core import lock
+from s3lite.core import lock, notify
 from s3lite.core.store import Store
 from s3lite.crypto.segments import Sealer, sealed_size
 from s3lite.errors import Code, S3Error
@@ -234,6 +234,8 @@ class NewVersion:
 
 Tell = Callable[[Tx, Bucket, ObjectVersion], None]
 """Writes what others are owed for a version into the outbox, in the transaction that makes it."""
+TellRemoved = Callable[[Tx, Bucket, str, ObjectVersion], None]
+"""The same for one that goes: `notify.DELETE`, or `notify.MARKER` with the delete marker that was made."""
 
 
 def publish(
@@ -285,7 +287,7 @@ def publish(
         return version
 
     try:
-        version = commit(store, work)
+        return commit(store, work, owes=tell is not None)
     except S3Error:
         if pending is None:
             discard(store, new.stored)
@@ -298,17 +300,17 @@ def publish(
             "The decision about this upload came too late; nothing was stored. Try again.",
             headers={"Retry-After": "2"},
         ) from gone
-    if tell is not None:
-        store.outbox.wake()
-    return version
 
 
-def commit(store: Store, work: Callable[[Tx], T]) -> T:
-    """`Catalog.write` whose storage faults are S3 errors."""
+def commit(store: Store, work: Callable[[Tx], T], *, owes: bool = False) -> T:
+    """`Catalog.write` whose storage faults are S3 errors. ``owes``: it may write to the outbox."""
     try:
-        return store.catalog.write(work)
+        result = store.catalog.write(work)
     except OSError as error:
         raise storage_error(error) from error
+    if owes:
+        store.outbox.wake()
+    return result
 
 
 def live_bucket(tx: Tx, bucket: Bucket) -> Bucket:
@@ -352,12 +354,17 @@ def delete(
     conditions: WriteConditions,
     *,
     bypass: bool = False,
+    tell: TellRemoved | None = None,
 ) -> Deleted:
     """Delete a key, or one version of it. Absence is success, as in S3.
 
     ``bypass`` lifts GOVERNANCE retention. Raises AccessDenied (a locked version), PreconditionFailed.
     """
-    return commit(store, lambda tx: delete_in(store, tx, bucket, key, version_id, conditions, bypass=bypass))
+    return commit(
+        store,
+        lambda tx: delete_in(store, tx, bucket, key, version_id, conditions, bypass=bypass, tell=tell),
+        owes=tell is not None,
+    )
 
 
 def delete_in(
@@ -369,6 +376,7 @@ def delete_in(
     conditions: WriteConditions,
     *,
     bypass: bool = False,
+    tell: TellRemoved | None = None,
 ) -> Deleted:
     """`delete` inside a transaction."""
     if version_id is not None:
@@ -376,12 +384,17 @@ def delete_in(
         if conditions:
             conditions.check(version)
         _remove(store, tx, version, bypass=bypass)
+        if tell is not None and version is not None:
+            tell(tx, bucket, notify.DELETE, version)
         return Deleted(version_id, version is not None and version.is_delete_marker)
     if conditions:
         conditions.check(tx.current_version(bucket.id, key))
     live = live_bucket(tx, bucket)
     if live.versioning != "Enabled":
-        _remove(store, tx, tx.version(live.id, key, NULL_VERSION))
+        removed = tx.version(live.id, key, NULL_VERSION)
+        _remove(store, tx, removed)
+        if tell is not None and removed is not None and not live.versioning:
+            tell(tx, live, notify.DELETE, removed)
     if not live.versioning:
         return Deleted()
     marker = tx.insert_version(
@@ -396,4 +409,6 @@ def delete_in(
         acl=Acl(live.owner_id),
         is_delete_marker=True,
     )
+    if tell is not None:
+        tell(tx, live, notify.MARKER, marker)
     return Deleted(marker.version_id, True)

@@ -7,7 +7,7 @@ from s3lite.context import Context
 from s3lite.core import write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Acl, Grant
-from s3lite.ops import upload_headers
+from s3lite.ops import events, upload_headers
 from s3lite.ops.listing import owners_of
 from s3lite.ops.object_read import found
 from s3lite.responses import Headers, Response, empty, xml
@@ -45,7 +45,7 @@ def put_object_acl(ctx: Context) -> Response:
     """
     version = found(ctx)
     acl = _requested(ctx, owner_id=version.owner_id)
-    write.commit(ctx.store, lambda tx: tx.update_version(version.row, acl=acl))
+    events.change_version(ctx, "ObjectAcl:Put", version, acl=acl)
     headers: Headers = [("x-amz-version-id", version.version_id)] if ctx.bucket.versioning else []
     return empty(200, headers)
 

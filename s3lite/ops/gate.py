@@ -85,7 +85,7 @@ def publish(
 
 
 def complete(
-    ctx: Context, callback: Prepared, wish: multipart.Wish
+    ctx: Context, callback: Prepared, wish: multipart.Wish, *, tell: write.Tell | None = None
 ) -> tuple[multipart.Completed, Prepared, Outcome | None]:
     """`multipart.complete` behind a gate; a refused upload stays open with its parts. Raises as `publish`."""
     found = multipart.candidate(ctx.store, ctx.bucket, wish)
@@ -112,7 +112,9 @@ def complete(
             reply=outcome.body,
             reply_type=outcome.content_type,
         )
-        done = multipart.complete(ctx.store, ctx.bucket, wish, kept, admitted=found.parts, pending=row)
+        done = multipart.complete(
+            ctx.store, ctx.bucket, wish, kept, admitted=found.parts, pending=row, tell=tell
+        )
     return done, answered_as(callback, outcome), outcome
 
 

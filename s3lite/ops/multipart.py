@@ -11,7 +11,17 @@ from s3lite.core.sealing import PartEnvelope
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION, AccessKey, Completion, ObjectVersion, Part, Stored, Upload
 from s3lite.names import check_key
-from s3lite.ops import durable, encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import (
+    durable,
+    encryption,
+    events,
+    finish,
+    gate,
+    lifecycle,
+    object_read,
+    object_write,
+    upload_headers,
+)
 from s3lite.ops.listing import encoding_type, owners_of
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, ranges, results
@@ -242,13 +252,15 @@ def complete_multipart_upload(ctx: Context) -> Response:
     )
     outcome = owed = None
     if callback is not None and callback.spec.is_gate:
-        done, callback, outcome = gate.complete(ctx, callback, wish)
+        done, callback, outcome = gate.complete(
+            ctx, callback, wish, tell=events.telling(ctx, "CompleteMultipartUpload")
+        )
     else:
         record = _record(ctx, callback)
         owed = durable.owed(
             ctx, "CompleteMultipartUpload", callback, callback_id=record.callback_id if record else ""
         )
-        tell = owed.tell if owed else None
+        tell = events.telling(ctx, "CompleteMultipartUpload", owed)
         done = multipart.complete(ctx.store, ctx.bucket, wish, record, tell=tell)
     document = results.complete_multipart_upload(
         bucket=ctx.bucket.name,

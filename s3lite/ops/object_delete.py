@@ -9,7 +9,7 @@ from s3lite.context import Context
 from s3lite.core import write
 from s3lite.errors import Code, S3Error
 from s3lite.names import MAX_KEY_BYTES
-from s3lite.ops import upload_headers
+from s3lite.ops import events, upload_headers
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import conditions, results
 from s3lite.wire.requests import DeleteItem, parse_delete
@@ -24,7 +24,16 @@ def delete_object(ctx: Context) -> Response:
     version_id = ctx.params.get("versionId") or None
     when = conditions.parse_delete_conditions(ctx.headers)
     bypass = upload_headers.bypasses_governance(ctx)
-    deleted = write.delete(ctx.store, ctx.bucket, ctx.key, version_id, when, bypass=bypass)
+    told = events.events_of(ctx)
+    deleted = write.delete(
+        ctx.store,
+        ctx.bucket,
+        ctx.key,
+        version_id,
+        when,
+        bypass=bypass,
+        tell=told.removed if told else None,
+    )
     headers: Headers = []
     if deleted.version_id:
         headers.append(("x-amz-version-id", deleted.version_id))
@@ -47,17 +56,19 @@ def delete_objects(ctx: Context) -> Response:
     request = parse_delete(ctx.document(), max_keys=ctx.settings.limits.delete_keys)
 
     bypass = upload_headers.bypasses_governance(ctx)
+    told = events.events_of(ctx)
+    tell = told.removed if told else None
     denied = {item for item in request.objects if not _may_delete(ctx, item)}
 
     def work(tx: Tx) -> list[results.DeletedKey | results.DeleteFailure]:
         return [
             _failure(item, S3Error(Code.AccessDenied))
             if item in denied
-            else _delete_one(ctx, tx, item, bypass=bypass)
+            else _delete_one(ctx, tx, item, bypass=bypass, tell=tell)
             for item in request.objects
         ]
 
-    outcomes = write.commit(ctx.store, work)
+    outcomes = write.commit(ctx.store, work, owes=told is not None)
     return xml(results.delete_result(outcomes, quiet=request.quiet))
 
 
@@ -80,13 +91,15 @@ def _failure(item: DeleteItem, error: S3Error) -> results.DeleteFailure:
 
 
 def _delete_one(
-    ctx: Context, tx: Tx, item: DeleteItem, *, bypass: bool
+    ctx: Context, tx: Tx, item: DeleteItem, *, bypass: bool, tell: write.TellRemoved | None
 ) -> results.DeletedKey | results.DeleteFailure:
     try:
         if len(item.key.encode()) > MAX_KEY_BYTES:
             raise S3Error(Code.KeyTooLongError)
         when = conditions.delete_item_conditions(item)
-        deleted = write.delete_in(ctx.store, tx, ctx.bucket, item.key, item.version_id, when, bypass=bypass)
+        deleted = write.delete_in(
+            ctx.store, tx, ctx.bucket, item.key, item.version_id, when, bypass=bypass, tell=tell
+        )
     except S3Error as error:
         return _failure(item, error)
     return results.DeletedKey(

@@ -9,7 +9,7 @@ from s3lite.context import Context
 from s3lite.core import lock, write
 from s3lite.errors import Code, S3Error
 from s3lite.model import ObjectVersion
-from s3lite.ops import upload_headers
+from s3lite.ops import events, upload_headers
 from s3lite.ops.object_read import existing
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import object_lock
@@ -72,14 +72,17 @@ def put_object_retention(ctx: Context) -> Response:
     _check_bucket(ctx)
     wanted = object_lock.parse_retention(ctx.document(), now_ms=ctx.store.clock.time_ms())
     bypass = upload_headers.bypasses_governance(ctx)
+    told = events.events_of(ctx)
 
     def work(tx: Tx) -> None:
         version = _named(ctx, tx)
         now_ms = ctx.store.clock.time_ms()
         changed = lock.with_retention(version.lock, wanted, now_ms, bypass=bypass)
         tx.update_version(version.row, lock=changed)
+        if told is not None:
+            told.tell(tx, ctx.bucket, "ObjectRetention:Put", version)
 
-    write.commit(ctx.store, work)
+    write.commit(ctx.store, work, owes=told is not None)
     return empty(200)
 
 

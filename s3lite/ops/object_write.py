@@ -13,7 +13,7 @@ from s3lite.core import read, sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
-from s3lite.ops import durable, encryption, finish, gate, lifecycle, upload_headers
+from s3lite.ops import durable, encryption, events, finish, gate, lifecycle, upload_headers
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -72,7 +72,7 @@ def put_object(ctx: Context) -> Response:
         when,
         content=digests.sha256_hex if finish.is_gate(callback) else "",
         content_md5=digests.etag,
-        tell=owed.tell if owed else None,
+        tell=events.telling(ctx, "Put", owed),
     )
     version = done.version
     answer = empty(200, finish.version_headers(version) + lifecycle.expiration_headers(ctx, version))
@@ -166,7 +166,7 @@ def copy_object(ctx: Context) -> Response:
         new = _with_bytes(ctx, new, source, source_key)
         try:
             owed = durable.owed(ctx, "CopyObject", callback)
-            tell = owed.tell if owed else None
+            tell = events.telling(ctx, "Copy", owed)
             what = f"copy of {source.row}"
             done = gate.publish(ctx, "CopyObject", callback, new, when, content=what, tell=tell)
             break

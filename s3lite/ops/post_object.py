@@ -16,7 +16,17 @@ from s3lite.core import sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import ObjectHead, ObjectVersion
 from s3lite.names import check_key
-from s3lite.ops import durable, encryption, finish, gate, lifecycle, object_read, object_write, upload_headers
+from s3lite.ops import (
+    durable,
+    encryption,
+    events,
+    finish,
+    gate,
+    lifecycle,
+    object_read,
+    object_write,
+    upload_headers,
+)
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.body import Source
@@ -145,7 +155,7 @@ def _store(
         when,
         content=digests.sha256_hex if finish.is_gate(callback) else "",
         content_md5=digests.etag,
-        tell=owed.tell if owed else None,
+        tell=events.telling(ctx, "Post", owed),
     )
     return done, digests.etag, owed
 

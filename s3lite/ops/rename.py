@@ -7,11 +7,12 @@ from urllib.parse import unquote
 from s3lite.auth.facts import About
 from s3lite.catalog.base import Tx
 from s3lite.context import Context
-from s3lite.core import write
+from s3lite.core import notify, write
+from s3lite.core.notify import Events
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION
 from s3lite.names import check_key
-from s3lite.ops import finish
+from s3lite.ops import events, finish
 from s3lite.responses import Response, empty
 from s3lite.wire import conditions
 
@@ -41,11 +42,12 @@ def rename_object(ctx: Context) -> Response:
             "An application decides about what gets this key. Copy the object, and delete it.",
         )
     absent = Code.NoSuchKey if ctx.may("s3:ListBucket", about=About(prefix=source_key)) else Code.AccessDenied
-    write.commit(ctx.store, lambda tx: _rename(ctx, tx, source_key, absent))
+    told = events.events_of(ctx)
+    write.commit(ctx.store, lambda tx: _rename(ctx, tx, source_key, absent, told), owes=told is not None)
     return empty(200)
 
 
-def _rename(ctx: Context, tx: Tx, source_key: str, absent: Code) -> None:
+def _rename(ctx: Context, tx: Tx, source_key: str, absent: Code, told: Events | None) -> None:
     live = write.live_bucket(tx, ctx.bucket)
     if live.versioning:
         raise S3Error(Code.InvalidBucketState, "RenameObject needs a bucket without versioning.")
@@ -60,7 +62,7 @@ def _rename(ctx: Context, tx: Tx, source_key: str, absent: Code) -> None:
     if replaced is not None:
         tx.remove_version(replaced)
     tx.remove_version(source)
-    tx.insert_version(
+    renamed = tx.insert_version(
         bucket_id=live.id,
         key=ctx.key,
         version_id=NULL_VERSION,
@@ -73,6 +75,9 @@ def _rename(ctx: Context, tx: Tx, source_key: str, absent: Code) -> None:
         checksum=source.checksum,
         copy_of=source,
     )
+    if told is not None:
+        told.created("Copy")(tx, live, renamed)
+        told.removed(tx, live, notify.DELETE, source)
 
 
 def _source_key(ctx: Context) -> str:

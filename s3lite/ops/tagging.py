@@ -10,6 +10,7 @@ from s3lite.context import Context
 from s3lite.core import write
 from s3lite.errors import Code, S3Error
 from s3lite.model import ObjectVersion
+from s3lite.ops import events
 from s3lite.ops.object_read import found
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import results
@@ -35,14 +36,14 @@ def put_object_tagging(ctx: Context) -> Response:
     tags = parse_tagging(ctx.document(), max_tags=_OBJECT_TAGS)
     action = versioned("s3:PutObjectTagging", ctx.params.get("versionId"))
     ctx.require(action, about=About(version=version, tags=tags))
-    write.commit(ctx.store, lambda tx: tx.update_version(version.row, tags=tags))
+    events.change_version(ctx, "ObjectTagging:Put", version, tags=tags)
     return empty(200, _version_id(ctx, version))
 
 
 def delete_object_tagging(ctx: Context) -> Response:
     """DeleteObjectTagging. Source: API Reference, DeleteObjectTagging. Checked against AWS: never."""
     version = found(ctx)
-    write.commit(ctx.store, lambda tx: tx.update_version(version.row, tags=()))
+    events.change_version(ctx, "ObjectTagging:Delete", version, tags=())
     return empty(204, _version_id(ctx, version))
 
 

@@ -262,8 +262,8 @@ def test_a_walk_ends_with_its_configuration(
         s3.put(f"/bucket/{key}", b"x")
     made = lifecycle.write.commit
 
-    def commit_then_delete_rules(store: Store, work: object) -> object:
-        result = made(store, work)
+    def commit_then_delete_rules(store: Store, work: object, **options: object) -> object:
+        result = made(store, work, **options)
         store.catalog.write(lambda tx: tx.delete_bucket_config(tx.bucket("bucket").id, lifecycle.CONFIG))
         return result
 
@@ -281,10 +281,10 @@ def test_what_changed_since_the_page_is_asked_again(
     configure(s3, f"{ALL}{NONCURRENT}")
     made = lifecycle.write.commit
 
-    def undo_then_commit(store: object, work: object) -> object:
+    def undo_then_commit(store: object, work: object, **options: object) -> object:
         monkeypatch.undo()
         assert s3.delete(f"/bucket/key?versionId={second}").status == 204
-        return made(store, work)
+        return made(store, work, **options)
 
     monkeypatch.setattr(lifecycle.write, "commit", undo_then_commit)
     assert run(app, 2.5) == Done()

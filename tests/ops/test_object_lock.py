@@ -141,10 +141,10 @@ def test_a_lock_that_comes_first_wins(locking: S3, monkeypatch: pytest.MonkeyPat
     version = put(locking)
     made = write.commit
 
-    def lock_then_commit(store: object, work: object) -> object:
+    def lock_then_commit(store: object, work: object, **options: object) -> object:
         monkeypatch.undo()
         assert locking.put(version.replace("?", "?legal-hold&"), hold("ON")).status == 200
-        return made(store, work)
+        return made(store, work, **options)
 
     monkeypatch.setattr(write, "commit", lock_then_commit)
     assert locking.delete(version).code == "AccessDenied"

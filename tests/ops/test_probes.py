@@ -23,7 +23,6 @@ ABSENT = {
 EMPTY = {
     "accelerate": "AccelerateConfiguration",
     "logging": "BucketLoggingStatus",
-    "notification": "NotificationConfiguration",
     "versioning": "VersioningConfiguration",
     "location": "LocationConstraint",
 }

@@ -4,7 +4,7 @@
     webhook_id = verify(headers, raw_body, public_keys=["whpk_…"])   # needs the package cryptography
 
 Always pass the body as it was received, never parsed and serialised again. The same id comes again
-when a delivery is repeated: remember ids, and answer a repeat as you answered the first.
+when a delivery is repeated: remember ids (`RecentIds`), and answer a repeat as you answered the first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import base64
 import hashlib
 import hmac
 import io
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -85,8 +87,36 @@ def oss_signature_fits(target: str, body: bytes, authorization: str, public_pem:
     return True
 
 
+class RecentIds:
+    """Webhook ids of the last while, in memory; safe for threads.
+
+    Good for one process. With several, keep the ids where they all look: a table with a unique column.
+    """
+
+    def __init__(self, *, keep_s: float = 86400, most: int = 100_000) -> None:
+        self._keep_s, self._most = keep_s, most
+        self._times: dict[str, float] = {}  # in the order of arrival
+        self._lock = threading.Lock()
+
+    def is_new(self, webhook_id: str) -> bool:
+        """True the first time; then the id is remembered."""
+        now = time.monotonic()
+        with self._lock:
+            while self._times and next(iter(self._times.values())) < now - self._keep_s:
+                del self._times[next(iter(self._times))]
+            if webhook_id in self._times:
+                return False
+            if len(self._times) >= self._most:
+                del self._times[next(iter(self._times))]
+            self._times[webhook_id] = now
+            return True
+
+
 class CallbackGuard:
-    """WSGI middleware: 403 for what does not verify; ``environ["s3lite.callback_id"]`` for what does."""
+    """WSGI middleware around an application that gets callbacks and nothing else.
+
+    403 for what does not verify; ``environ["s3lite.callback_id"]`` for what does.
+    """
 
     def __init__(self, app: Callable[..., Any], *, max_bytes: int = 1 << 16, **how: Any) -> None:
         self._app, self._max_bytes, self._how = app, max_bytes, how

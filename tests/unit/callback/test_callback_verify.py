@@ -104,6 +104,17 @@ def test_wsgi_middleware(keys: CallbackKeys) -> None:
     assert call(BODY, VECTOR["v1"], CONTENT_LENGTH="x")[0] == "403 Forbidden"
 
 
+def test_recent_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    seen = module.RecentIds(keep_s=10, most=3)
+    assert [seen.is_new(each) for each in ("a", "b", "a", "c")] == [True, True, False, True]
+    assert seen.is_new("d")  # the oldest makes room
+    assert [seen.is_new(each) for each in ("b", "a")] == [False, True]
+    now += 11
+    assert seen.is_new("d")
+
+
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     with urlopen(Request(url, body, dict(headers), method="POST"), timeout=5) as answer:
         data: bytes = answer.read()

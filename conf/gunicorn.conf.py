@@ -2,7 +2,16 @@
 
 import logging
 import os
+import shutil
 import sys
+import tempfile
+
+# Workers count together, in files whose place must be known before prometheus_client is imported.
+_COUNTERS = "PROMETHEUS_MULTIPROC_DIR"
+if _COUNTERS not in os.environ:
+    os.environ[_COUNTERS] = tempfile.mkdtemp(
+        prefix="s3lite-metrics-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+    )
 
 from s3lite import bootstrap
 from s3lite.gunicorn_worker import Spread, Worker
@@ -72,6 +81,15 @@ def post_worker_init(worker):
 def child_exit(_server, worker):
     """Whatever ended a worker, it has no connections any more."""
     Worker.spread.put(worker.age, -1)
+    if _settings.metrics.enabled:
+        from s3lite.metrics import forget_worker
+
+        forget_worker(worker.pid)
+
+
+def on_exit(_server):
+    """The counters end with the server."""
+    shutil.rmtree(os.environ[_COUNTERS], ignore_errors=True)
 
 
 def worker_exit(_server, worker):

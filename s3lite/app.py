@@ -26,7 +26,7 @@ from s3lite.auth.authorize import OBJECT_ACTIONS
 from s3lite.auth.facts import About
 from s3lite.auth.oss import OssAuthenticator, recognise
 from s3lite.blobs.base import BlobsAwayError, BlobStore
-from s3lite.callback.send import CallbackSender
+from s3lite.callback.send import Attempt, CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
 from s3lite.context import IDENTITY, Context, Level, Route, Services
 from s3lite.core.carriers import Carriers, delivery_of
@@ -49,6 +49,7 @@ from s3lite.wire.body import LengthSource
 
 if TYPE_CHECKING:
     from s3lite.console.app import Console
+    from s3lite.metrics import Metrics
 
 log = logging.getLogger("s3lite")
 _KEYS_REMEMBERED = 10_000
@@ -96,8 +97,19 @@ class Application:
         self._pid = 0
         self._keys: dict[str, tuple[float, AccessKey]] = {}  # until when, by access key
         self._courier: Courier | None = None
+        self._metrics: Metrics | None = None
+        if settings.metrics.enabled:
+            from s3lite.metrics import Metrics
+
+            self._metrics = Metrics()
         store = Store(self._catalog, self._blobs, clock, ids, settings, storage.keyring)
         body_bytes = settings.outbox.log_body_bytes
+
+        def called_back(attempt: Attempt) -> None:
+            store.outbox.record(delivery_of(attempt, body_bytes=body_bytes))
+            if self._metrics is not None:
+                self._metrics.called_back(ok=not attempt.message, seconds=attempt.cost_ms / 1000)
+
         callbacks = CallbackSender(
             settings.callback,
             keys=storage.callback_keys,
@@ -105,7 +117,7 @@ class Application:
             ids=ids,
             own_listeners=bootstrap.own_listeners(settings),
             threads=settings.threads,
-            on_log=lambda attempt: store.outbox.record(delivery_of(attempt, body_bytes=body_bytes)),
+            on_log=called_back,
         )
         targets = Targets(settings.notifications)
         self.services = Services(
@@ -126,6 +138,8 @@ class Application:
             self.start_upkeep()
         started = self._clock.monotonic()
         exchange = _Exchange(self._ids.request())
+        if self._metrics is not None:
+            self._metrics.begun()
         try:
             response = self._answer(environ, exchange)
         except S3Error as problem:
@@ -140,8 +154,17 @@ class Application:
         response.headers.append(("x-amz-id-2", self._host_id))
         if exchange.oss is not None:
             response = oss.rewrite(response, oss.About(exchange.oss, self._settings.region))
+        elapsed_s = self._clock.monotonic() - started
+        if self._metrics is not None:
+            self._metrics.answered(
+                exchange.route.operation if exchange.route else "",
+                response.status,
+                seconds=elapsed_s,
+                received=exchange.ctx.received if exchange.ctx else 0,
+                sent=response.size,
+            )
         if self._settings.http.access_log:
-            self._log(environ, exchange, response, self._clock.monotonic() - started)
+            self._log(environ, exchange, response, elapsed_s)
         return response.start(environ["REQUEST_METHOD"], start_response)
 
     def _answer(self, environ: Environ, exchange: _Exchange) -> Response:
@@ -151,6 +174,10 @@ class Application:
         if head.target.bucket == reserved.PREFIX and not head.target.virtual_host:
             if reserved.is_console(head) and self._settings.console.enabled:
                 return self._console.answer(environ, head, self._client_ip(environ))
+            if head.target.key == "metrics" and self._metrics is not None:
+                reserved.check_may_read_metrics(head, self._settings.metrics, self._client_ip(environ))
+                figures = self._metrics.exposition(self.services.store)
+                return Response(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], figures)
             return reserved.answer(head, self.services)
         if recognise(head):
             exchange.oss = head
@@ -369,7 +396,9 @@ class Application:
             return
         self._pid = os.getpid()
         if self._settings.sweep.enabled:
-            self._sweeper = Sweeper(self.services.store)
+            self._sweeper = Sweeper(
+                self.services.store, on_swept=self._metrics.swept if self._metrics is not None else None
+            )
             self._sweeper.start()
         self._courier = Courier(self.services.store, self.services.carriers)
         self._courier.start()

@@ -5,13 +5,17 @@ No bucket name begins with a dot, so they never stand in the way of one.
 
 from __future__ import annotations
 
+import hmac
+import ipaddress
 import logging
+from contextlib import suppress
 
 from s3lite.context import Services
 from s3lite.errors import Code, S3Error
 from s3lite.model import RequestHead
 from s3lite.ops import gate
 from s3lite.responses import Response
+from s3lite.settings import MetricsSettings
 
 PREFIX = ".s3lite"
 
@@ -21,6 +25,24 @@ log = logging.getLogger("s3lite")
 def is_console(head: RequestHead) -> bool:
     """Whether a request for a reserved path is for the console's pages."""
     return head.target.key == "console" or head.target.key.startswith("console/")
+
+
+def check_may_read_metrics(head: RequestHead, settings: MetricsSettings, client_ip: str) -> None:
+    """Raise AccessDenied unless the asker has the token, or an address that needs none.
+
+    What came through a proxy has the proxy's address, so it needs the token whatever that address is.
+    """
+    given = head.headers.get("authorization", "")
+    if settings.token and hmac.compare_digest(given.encode(), f"Bearer {settings.token}".encode()):
+        return
+    proxied = any(name in head.headers for name in ("x-forwarded-for", "forwarded", "via"))
+    with suppress(ValueError):
+        address = ipaddress.ip_address(client_ip)
+        if not proxied and any(address in ipaddress.ip_network(entry) for entry in settings.allow):
+            return
+    raise S3Error(
+        Code.AccessDenied, "Metrics are read with metrics.token, or from an address of metrics.allow."
+    )
 
 
 def answer(head: RequestHead, services: Services) -> Response:

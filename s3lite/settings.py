@@ -257,6 +257,17 @@ class ConsoleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Figures for Prometheus at /.s3lite/metrics (docs/observability.md)."""
+
+    enabled: bool = _setting(True, "count requests and answer /.s3lite/metrics")
+    allow: tuple[str, ...] = _setting(
+        ("127.0.0.0/8", "::1/128"), "addresses or CIDRs that may read them without the token"
+    )
+    token: str = _setting("", "what others must send: Authorization: Bearer TOKEN; empty: others may not")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings. `load` makes one; `create_app` takes one."""
 
@@ -275,7 +286,8 @@ class Settings:
     )
     blobs_url: str = _setting("", "bytes: file:///DIRECTORY or rados://POOL?…; empty: file:///DATA_DIR")
     key_file: str = _setting(
-        "", "key under which secrets in the index are sealed, the same on every node; empty: DATA_DIR/secret.key"
+        "",
+        "key under which secrets in the index are sealed, the same on every node; empty: DATA_DIR/secret.key",
     )
     durability: str = _setting(
         "full",
@@ -298,6 +310,7 @@ class Settings:
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
     @property
     def index_url(self) -> str:

@@ -161,8 +161,9 @@ def _remove_orphans(store: Store) -> int:
 class Sweeper:
     """Runs `sweep` in a thread of one process at a time, chosen by a lease in the catalog."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, on_swept: Callable[[Swept], None] | None = None) -> None:
         self._store = store
+        self._on_swept = on_swept
         self._holder = store.ids.request()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -225,5 +226,7 @@ class Sweeper:
         if rules:
             self._next_rules = now + self._store.settings.lifecycle.day_seconds / _RULES_PER_DAY
         self._store.catalog.checkpoint()
+        if self._on_swept is not None:
+            self._on_swept(swept)
         if any(asdict(swept).values()):
             log.info("swept %s", asdict(swept))

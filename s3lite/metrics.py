@@ -1,0 +1,179 @@
+"""What a server has done and what waits, for Prometheus; served at ``/.s3lite/metrics``.
+
+Counters and histograms are added to by each request and kept by prometheus_client: in memory, or, where
+``PROMETHEUS_MULTIPROC_DIR`` is set (conf/gunicorn.conf.py does it), in files that all workers of a server
+share. What the index knows (the outbox, its lag, the delivery counters) and what the disk says is looked up
+when somebody asks, so that it costs nothing else and is right for any number of nodes.
+
+Names follow Prometheus' rules: a unit at the end, ``_total`` for counters. docs/observability.md lists them,
+and the dashboard and alerts beside it are checked against this module.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from s3lite import __version__
+from s3lite.core.store import Store
+from s3lite.core.sweep import Swept
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Metrics:
+    """The meters of one application instance."""
+
+    def __init__(self) -> None:
+        self._shared = os.environ.get(_DIRECTORY, "")
+        self._registry = CollectorRegistry()
+        kept: dict[str, Any] = {"registry": None if self._shared else self._registry}
+        self._requests = Counter(
+            "s3lite_requests", "Requests, by operation and status.", ("operation", "status"), **kept
+        )
+        self._seconds = Histogram(
+            "s3lite_request_seconds",
+            "Time until an answer was ready to be sent, by operation.",
+            ("operation",),
+            buckets=_SECONDS,
+            **kept,
+        )
+        self._received = Counter(
+            "s3lite_received_bytes", "Bytes of bodies taken, by operation.", ("operation",), **kept
+        )
+        self._sent = Counter(
+            "s3lite_sent_bytes", "Bytes of bodies answered, by operation.", ("operation",), **kept
+        )
+        self._in_progress = Gauge(
+            "s3lite_requests_in_progress",
+            "Requests that are being answered now.",
+            multiprocess_mode="livesum",
+            **kept,
+        )
+        self._callbacks = Counter(
+            "s3lite_callback_attempts",
+            "Callbacks that an upload waited for, by outcome.",
+            ("outcome",),
+            **kept,
+        )
+        self._callback_seconds = Histogram(
+            "s3lite_callback_seconds", "Time that these callbacks took.", buckets=_SECONDS, **kept
+        )
+        self._swept = Counter("s3lite_swept", "What upkeep removed, by kind.", ("kind",), **kept)
+        self._sweeps = Counter("s3lite_sweeps", "Runs of upkeep.", **kept)
+        # Looking a child up by labels costs more than adding to it.
+        self._children: dict[tuple[str, int], tuple[Any, Any, Any, Any]] = {}
+
+    def begun(self) -> None:
+        """A request has arrived."""
+        self._in_progress.inc()
+
+    def answered(
+        self, operation: str, status: int, *, seconds: float, received: int, sent: int | None
+    ) -> None:
+        """A request has its answer; ``sent`` None where the size is not known."""
+        children = self._children.get((operation, status))
+        if children is None:
+            children = self._children[operation, status] = (
+                self._requests.labels(operation, str(status)),
+                self._seconds.labels(operation),
+                self._received.labels(operation),
+                self._sent.labels(operation),
+            )
+        self._in_progress.dec()
+        children[0].inc()
+        children[1].observe(seconds)
+        if received:
+            children[2].inc(received)
+        if sent:
+            children[3].inc(sent)
+
+    def called_back(self, *, ok: bool, seconds: float) -> None:
+        """A callback that an upload waited for has ended."""
+        self._callbacks.labels("ok" if ok else "failed").inc()
+        self._callback_seconds.observe(seconds)
+
+    def swept(self, done: Swept) -> None:
+        """A run of upkeep has ended."""
+        self._sweeps.inc()
+        for kind, count in asdict(done).items():
+            if count:
+                self._swept.labels(kind).inc(count)
+
+    def exposition(self, store: Store) -> bytes:
+        """All figures in Prometheus' text format. Raises CatalogBusyError, OSError."""
+        registry = CollectorRegistry()
+        if self._shared:
+            MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call]  # theirs
+        asked = CollectorRegistry()
+        asked.register(_Looked(store))
+        counted = generate_latest(registry if self._shared else self._registry)
+        return bytes(counted + generate_latest(asked))
+
+
+class _Looked:
+    """What is looked up when somebody asks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("s3lite_info", "The version that answers.", 1, version=__version__)
+        yield from self._outbox()
+        yield from self._storage()
+
+    def _outbox(self) -> Iterator[Metric]:
+        with self._store.catalog.read() as tx:
+            figures, counters = tx.outbox_figures(), tx.counters()
+        now_ms = self._store.clock.time_ms()
+        entries = GaugeMetricFamily("s3lite_outbox_entries", "Messages in the outbox.", labels=("state",))
+        entries.add_metric(("waiting",), figures.waiting)
+        entries.add_metric(("dead",), figures.dead)
+        yield entries
+        late_ms = max(now_ms - figures.due_ms, 0) if figures.due_ms is not None else 0
+        oldest_ms = max(now_ms - figures.oldest_ms, 0) if figures.oldest_ms is not None else 0
+        yield _gauge("s3lite_outbox_lag_seconds", "How long the next attempt has been due.", late_ms / 1000)
+        yield _gauge("s3lite_outbox_oldest_seconds", "Age of the oldest waiting message.", oldest_ms / 1000)
+        attempts = CounterMetricFamily(
+            "s3lite_outbox_events", "What became of messages, over all workers and nodes.", labels=("event",)
+        )
+        for name, value in counters.items():
+            attempts.add_metric((name,), value)
+        yield attempts
+
+    def _storage(self) -> Iterator[Metric]:
+        settings = self._store.settings
+        directory = Path(settings.data_dir)
+        wal = directory / "index.db-wal"
+        yield _gauge(
+            "s3lite_index_log_bytes",
+            "Size of the index's write-ahead log.",
+            wal.stat().st_size if wal.exists() else 0,
+        )
+        usage = shutil.disk_usage(directory)
+        yield _gauge("s3lite_disk_free_bytes", "Room on the data directory's file system.", usage.free)
+        yield _gauge("s3lite_disk_bytes", "Size of the data directory's file system.", usage.total)
+
+
+def _gauge(name: str, help_text: str, value: float, **labels: str) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=tuple(labels))
+    family.add_metric(tuple(labels.values()), value)
+    return family
+
+
+def forget_worker(pid: int) -> None:
+    """A worker is gone: its gauges no longer count, its counters do."""
+    if os.environ.get(_DIRECTORY):
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # theirs

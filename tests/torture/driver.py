@@ -17,11 +17,12 @@ from torture.disk import MARK
 from torture.operations import OPERATIONS, ROOT_KEY, ROOT_SECRET, World, set_up
 
 from s3lite.app import Application, create_app
-from s3lite.callback.listen import Received, Receiver
+from s3lite.callback.listen import Answer, Received, Receiver
 from s3lite.settings import (
     CallbackSettings,
     HttpSettings,
     LimitSettings,
+    OutboxSettings,
     Settings,
     StorageSettings,
     SweepSettings,
@@ -40,6 +41,7 @@ def settings(data_dir: Path, *, durability: str = "full") -> Settings:
         callback=CallbackSettings(allow=("127.0.0.1",)),
         sweep=SweepSettings(enabled=False, orphan_age_s=0),
         http=HttpSettings(access_log=False),
+        outbox=OutboxSettings(enabled=False),  # what is queued stays, to be seen after a crash
         limits=LimitSettings(part_min_bytes=1024),
         storage=StorageSettings(inline_bytes=4096, buffer_bytes=32 << 10, garbage_grace_s=0),
     )
@@ -52,8 +54,11 @@ def run(app: Application, *, seed: int, rounds: int) -> None:
     def note(text: str) -> None:
         os.write(marker, MARK + text.encode())
 
-    def told(received: Received) -> None:
-        note(f"told {received.body.decode().removeprefix('op=')}")
+    def told(received: Received) -> Answer | None:
+        kind, _, name = received.body.decode().partition("=")
+        if kind == "op":
+            note(f"told {name}")
+        return Answer(status=403) if name == "no" else None
 
     with Receiver(on_request=told) as receiver:
         alone = World(app, random.Random(seed), note, callback_url=receiver.url())

@@ -5,7 +5,8 @@ changes something in ``world.changing({name: state after})``. Names and states:
 
 * ``BUCKET/KEY``: the versions of a key, newest first, each ``MD5 SIZE MARK TAGS`` or ``marker``;
 * ``upload/BUCKET/KEY``: ``["open", "NUMBER MD5", …]`` of the one upload that a key may have here;
-* ``bucket/BUCKET``: ``["VERSIONING"]``.
+* ``bucket/BUCKET``: ``["VERSIONING"]``;
+* ``outbox/BODY``: ``["waits"]`` of a callback that is to be delivered.
 
 ``[]`` is absence everywhere. To add an operation is to add a function; both the crash campaign and the
 fault campaign then run it.
@@ -171,16 +172,45 @@ def put_refused_by_condition(world: World) -> None:
             expect(world.s3.put(f"/{PLAIN}/{key}", world.large(), {"If-None-Match": "*"}), 412)
 
 
+def _callback(world: World, body: str, **more: str) -> dict[str, str]:
+    """Headers of an upload that is to be reported; the receiver takes ``op=NAME`` for proof that it was."""
+    document = {"callbackUrl": world.callback_url, "callbackBody": body, **more}
+    return {"x-oss-callback": forms.base64.b64encode(json.dumps(document).encode()).decode()}
+
+
 @operation
 def put_with_callback(world: World) -> None:
     for body in (world.small(), world.large()):
         key = world.key()
         with world.changing({f"{PLAIN}/{key}": [described(body)]}) as name:
-            headers = {}
-            if world.callback_url:
-                document = {"callbackUrl": world.callback_url, "callbackBody": f"op={name}"}
-                headers["x-oss-callback"] = forms.base64.b64encode(json.dumps(document).encode()).decode()
+            expect(world.s3.put(f"/{PLAIN}/{key}", body, _callback(world, f"op={name}")))
+
+
+@operation
+def put_with_queued_callback(world: World) -> None:
+    for body in (world.small(), world.large()):
+        key, message = world.key(), f"queued={world.prefix}{world.number()}"
+        with world.changing({f"{PLAIN}/{key}": [described(body)], f"outbox/{message}": ["waits"]}):
+            headers = _callback(world, message, callbackMode="async")
             expect(world.s3.put(f"/{PLAIN}/{key}", body, headers))
+
+
+@operation
+def put_through_gate(world: World) -> None:
+    for body in (world.small(), world.large()):
+        key = world.key()
+        with world.changing({f"{PLAIN}/{key}": [described(body)]}):
+            headers = _callback(world, "gate=yes", callbackMode="gate")
+            expect(world.s3.put(f"/{PLAIN}/{key}", body, headers))
+        with world.changing({}):
+            headers = _callback(world, "gate=no", callbackMode="gate")
+            expect(world.s3.put(f"/{PLAIN}/{key}", world.large(), headers), 403)
+
+
+@operation
+def put_encrypted(world: World) -> None:
+    for body in (world.small(), world.large()):
+        _put(world, body, **{"x-amz-server-side-encryption": "AES256"})
 
 
 @operation
@@ -204,7 +234,9 @@ def copy(world: World) -> None:
     if source is not None:
         key = f"{world.prefix}copy{world.chance.randrange(3)}"
         with world.changing({f"{PLAIN}/{key}": list(world.states[f"{PLAIN}/{source}"])}):
-            expect(world.s3.put(f"/{PLAIN}/{key}", headers={"x-amz-copy-source": f"/{PLAIN}/{source}"}))
+            sealed = world.chance.choice(({}, {"x-amz-server-side-encryption": "AES256"}))
+            asked = {"x-amz-copy-source": f"/{PLAIN}/{source}"}
+            expect(world.s3.put(f"/{PLAIN}/{key}", headers=asked | sealed))
 
 
 @operation
@@ -284,8 +316,9 @@ def delete_a_version(world: World) -> None:
 
 def _start(world: World) -> tuple[str, str, str]:
     key, mark = f"{world.prefix}mp{world.number()}", str(world.number())
+    sealed = world.chance.choice(({}, {"x-amz-server-side-encryption": "AES256"}))
     with world.changing({f"upload/{PLAIN}/{key}": ["open"]}):
-        answer = expect(world.s3.post(f"/{PLAIN}/{key}?uploads", headers={"x-amz-meta-mark": mark}))
+        answer = expect(world.s3.post(f"/{PLAIN}/{key}?uploads", headers={"x-amz-meta-mark": mark} | sealed))
     return key, answer.text("UploadId") or "", mark
 
 
@@ -352,7 +385,7 @@ def part_by_copy(world: World) -> None:
 def upkeep(world: World) -> None:
     with world.changing({}):
         store = world.app.services.store
-        ahead = replace(store, clock=Later(30)) if world.is_alone else store
+        ahead = replace(store, clock=Later(120)) if world.is_alone else store
         sweep(ahead, orphans=world.is_alone, rules=False)
 
 

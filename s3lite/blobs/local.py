@@ -59,6 +59,9 @@ class System:
     link = staticmethod(os.link)
     rename = staticmethod(os.rename)
     fsync = staticmethod(os.fsync)
+    truncate = staticmethod(os.ftruncate)
+    unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
 
     def reserve(self, fd: int, size: int) -> bool:
         """Allocate without changing the file's length; False when the file system cannot. Raises OSError."""
@@ -144,7 +147,7 @@ class LocalBlobs:
             path.mkdir(mode=0o700, exist_ok=True)
         if self.is_durable:
             for path in (self._blobs, self.root, self.root.parent):
-                _sync_directory(path)
+                _sync_directory(path, self.system)
 
     def directory(self, blob: BlobId) -> _Directory:
         """The open directory of a blob."""
@@ -155,12 +158,23 @@ class LocalBlobs:
                 found = self._directories.get(shard)
                 if found is None:
                     path = self._blobs / shard
-                    path.mkdir(mode=0o700, exist_ok=True)
-                    if self.is_durable:
-                        # Also when it is there: whoever made it may not have come to this line.
-                        _sync_directory(self._blobs)
+                    self._make_shard(path)
                     found = self._directories[shard] = _Directory(path, self.system)
         return found
+
+    def _make_shard(self, path: Path) -> None:
+        """Make a directory of blobs, durable on return. Raises OSError."""
+        with suppress(FileExistsError):
+            self.system.mkdir(path, 0o700)
+        if self.is_durable:
+            try:
+                # Also when it is there: whoever made it may not have come to this line.
+                _sync_directory(self._blobs, self.system)
+            except OSError:
+                # A second sync would succeed without the name, so that it must be entered anew.
+                with suppress(OSError):
+                    os.rmdir(path)
+                raise
 
     def path(self, blob: BlobId) -> str:
         """Where a blob lies."""
@@ -181,7 +195,7 @@ class LocalBlobs:
     def delete(self, blob: BlobId) -> None:
         """See `BlobStore.delete`. Not synced: a blob that a crash brings back is an orphan."""
         with suppress(FileNotFoundError):
-            os.unlink(self.path(blob))
+            self.system.unlink(self.path(blob))
 
     def scan(self) -> Iterator[tuple[BlobId, int, float]]:
         """See `BlobStore.scan`; by directory, the time is that of linking (ctime)."""
@@ -220,11 +234,11 @@ class LocalBlobs:
                 os.close(self._directories.popitem()[1].fd)
 
 
-def _sync_directory(path: Path) -> None:
+def _sync_directory(path: Path, system: System) -> None:
     """Make the names in a directory durable. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        system.fsync(fd)
     finally:
         os.close(fd)
 
@@ -289,7 +303,7 @@ class _LocalWriter:
         """See `BlobWriter.commit`. The writer is closed afterwards, however it ends."""
         try:
             if self._reserved > self._written:
-                os.ftruncate(self._fd, self._written)  # gives back what was reserved beyond the end
+                self._system.truncate(self._fd, self._written)  # gives back what was reserved beyond the end
             if self._store.is_durable:
                 self._system.fdatasync(self._fd)
             self._publish(self._store.directory(self._blob))

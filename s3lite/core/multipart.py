@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from s3lite.catalog.base import ReadTx, Tx
 from s3lite.core import lock, sealing
 from s3lite.core.store import Store
-from s3lite.core.write import Tell, commit, discard, live_bucket, make_room
+from s3lite.core.write import Tell, commit, discarding, live_bucket, make_room
 from s3lite.errors import Code, S3Error
 from s3lite.model import (
     Bucket,
@@ -53,11 +53,8 @@ def put_part(
             raise S3Error(Code.OperationAborted)
         tx.put_part(upload.row, part, stored=stored)
 
-    try:
+    with discarding(store, stored):
         commit(store, work)
-    except S3Error:
-        discard(store, stored)
-        raise
 
 
 def abort(store: Store, bucket: Bucket, key: str, upload_id: str) -> None:

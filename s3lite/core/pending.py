@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from s3lite.catalog.base import ReadTx, Tx
 from s3lite.core import read, sealing
 from s3lite.core.store import Store
-from s3lite.core.write import commit, discard, live_bucket
+from s3lite.core.write import commit, discarding, live_bucket
 from s3lite.errors import Code, S3Error
 from s3lite.model import (
     NULL_VERSION,
@@ -54,11 +54,8 @@ def hold(store: Store, bucket: Bucket, wanted: Pending, stored: Stored | None) -
         pending = replace(wanted, callback_id=known or wanted.callback_id, expires_ms=expires_ms)
         return tx.put_pending(pending, stored=stored, now_ms=now_ms)
 
-    try:
+    with discarding(store, stored):
         pending = commit(store, work)
-    except S3Error:
-        discard(store, stored)
-        raise
     if pending is None:
         raise S3Error(
             Code.ServiceUnavailable,

@@ -11,13 +11,13 @@ import errno
 import os
 import queue
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from s3lite.blobs.base import BlobsAwayError
-from s3lite.catalog.base import Tx
+from s3lite.catalog.base import CatalogBusyError, Tx
 from s3lite.core import lock, notify
 from s3lite.core.store import Store
 from s3lite.crypto.segments import Sealer, sealed_size
@@ -58,6 +58,20 @@ def storage_error(error: OSError) -> S3Error:
     if error.errno in _NO_ROOM:
         return S3Error(Code.InsufficientStorage, headers={"Retry-After": "30"})
     return S3Error(Code.InternalError, "The storage failed; nothing was stored. Please try again.")
+
+
+class OutcomeUnknownError(S3Error):
+    """A commit failed, and may yet turn out to have happened.
+
+    When the sync of the index's log fails, what was written stands there all the same: recovery after a
+    crash takes it for committed. So does a database whose answer to COMMIT is lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.InternalError,
+            "The storage failed while this was stored. Please look whether it was, or repeat it.",
+        )
 
 
 # ---------------------------------------------------------------- bytes
@@ -147,6 +161,21 @@ class _Sealing:
     def checksum(self) -> str:
         """Of all that was given out."""
         return self._checksum.value()
+
+
+@contextmanager
+def discarding(store: Store, stored: Stored | None) -> Iterator[None]:
+    """A commit that is to name ``stored``: when it has surely failed, the bytes go.
+
+    When nobody knows, they stay: if a row names them after a crash they are needed, if not they are swept.
+    """
+    try:
+        yield
+    except OutcomeUnknownError:
+        raise
+    except (S3Error, CatalogBusyError):
+        discard(store, stored)
+        raise
 
 
 def discard(store: Store, stored: Stored | None) -> None:
@@ -287,11 +316,8 @@ def publish(
         return version
 
     try:
-        return commit(store, work, owes=tell is not None)
-    except S3Error:
-        if pending is None:
-            discard(store, new.stored)
-        raise
+        with discarding(store, new.stored if pending is None else None):
+            return commit(store, work, owes=tell is not None)
     except LookupError as gone:  # the pending row at the end of its time, or the source of the copy
         if new.copy_of is not None:
             raise S3Error(Code.OperationAborted) from gone
@@ -303,11 +329,15 @@ def publish(
 
 
 def commit(store: Store, work: Callable[[Tx], T], *, owes: bool = False) -> T:
-    """`Catalog.write` whose storage faults are S3 errors. ``owes``: it may write to the outbox."""
+    """`Catalog.write` whose storage faults are S3 errors. ``owes``: it may write to the outbox.
+
+    Raises OutcomeUnknownError, InsufficientStorage.
+    """
     try:
         result = store.catalog.write(work)
     except OSError as error:
-        raise storage_error(error) from error
+        known = error.errno in _NO_ROOM or isinstance(error, BlobsAwayError)
+        raise storage_error(error) if known else OutcomeUnknownError() from error
     if owes:
         store.outbox.wake()
     return result

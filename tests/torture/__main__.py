@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import random
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from s3lite import bootstrap
 
-CAMPAIGNS = {"crash": "torture.crash"}
+CAMPAIGNS = {"crash": "torture.crash", "faults": "torture.faults"}
 
 
 def main() -> int:
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(CAMPAIGNS), help=f"some of {', '.join(CAMPAIGNS)}")
     parser.add_argument("--json", type=Path, help="write counts and findings to this file, too")
     options = parser.parse_args()
+    logging.getLogger("s3lite").setLevel(logging.CRITICAL)  # faults are meant; findings are printed
     names = options.only.split(",")
     keys = bootstrap.CallbackKeys.generate()  # which they are does not matter, and making them takes long
     bootstrap.CallbackKeys.generate = staticmethod(lambda: keys)  # type: ignore[method-assign]

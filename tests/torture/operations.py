@@ -233,6 +233,8 @@ def copy(world: World) -> None:
     source = world.existing()
     if source is not None:
         key = f"{world.prefix}copy{world.chance.randrange(3)}"
+        if key == source:
+            return
         with world.changing({f"{PLAIN}/{key}": list(world.states[f"{PLAIN}/{source}"])}):
             sealed = world.chance.choice(({}, {"x-amz-server-side-encryption": "AES256"}))
             asked = {"x-amz-copy-source": f"/{PLAIN}/{source}"}

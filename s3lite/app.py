@@ -9,10 +9,8 @@ InternalError without detail.
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +27,7 @@ from s3lite.blobs.base import BlobsAwayError, BlobStore
 from s3lite.callback.send import Attempt, CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
 from s3lite.context import IDENTITY, Context, Level, Route, Services
+from s3lite.core import access_log
 from s3lite.core.carriers import Carriers, delivery_of
 from s3lite.core.courier import Courier
 from s3lite.core.store import Store
@@ -36,11 +35,12 @@ from s3lite.core.sweep import Sweeper
 from s3lite.core.targets import Targets
 from s3lite.dispatch import Dispatcher
 from s3lite.errors import Code, S3Error
+from s3lite.exchange import Exchange, tell_bucket, tell_operator
 from s3lite.hooks import Event, Hooks
 from s3lite.ids import Ids
 from s3lite.model import ANONYMOUS, AccessKey, Account, Bucket, Identity, ObjectVersion, RequestHead
 from s3lite.ops import cors, website
-from s3lite.responses import Headers, Response, StartResponse, error
+from s3lite.responses import Response, StartResponse, error
 from s3lite.routes import BY_BODY, ROUTES, UNSIGNED, WEBSITE
 from s3lite.settings import Settings, load
 from s3lite.target import Environ, request_head
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("s3lite")
 _KEYS_REMEMBERED = 10_000
-_encode_line = json.JSONEncoder(ensure_ascii=False).encode
 
 Signatures = TypeVar("Signatures", bound=Authenticator)
 
@@ -103,6 +102,7 @@ class Application:
 
             self._metrics = Metrics()
         store = Store(self._catalog, self._blobs, clock, ids, settings, storage.keyring)
+        self._access_log = access_log.AccessLog(store)
         body_bytes = settings.outbox.log_body_bytes
 
         def called_back(attempt: Attempt) -> None:
@@ -137,7 +137,7 @@ class Application:
         if self._pid != os.getpid():
             self.start_upkeep()
         started = self._clock.monotonic()
-        exchange = _Exchange(self._ids.request())
+        exchange = Exchange(self._ids.request())
         if self._metrics is not None:
             self._metrics.begun()
         try:
@@ -157,17 +157,16 @@ class Application:
         elapsed_s = self._clock.monotonic() - started
         if self._metrics is not None:
             self._metrics.answered(
-                exchange.route.operation if exchange.route else "",
+                exchange.operation,
                 response.status,
                 seconds=elapsed_s,
                 received=exchange.ctx.received if exchange.ctx else 0,
                 sent=response.size,
             )
-        if self._settings.http.access_log:
-            self._log(environ, exchange, response, elapsed_s)
+        self._log(environ, exchange, response, elapsed_s)
         return response.start(environ["REQUEST_METHOD"], start_response)
 
-    def _answer(self, environ: Environ, exchange: _Exchange) -> Response:
+    def _answer(self, environ: Environ, exchange: Exchange) -> Response:
         head = exchange.head = request_head(
             environ, self._domains, behind_proxy=self._is_trusted(environ.get("REMOTE_ADDR", ""))
         )
@@ -209,6 +208,8 @@ class Application:
             client_ip=self._client_ip(environ),
             services=self.services,
         )
+        if bucket is not None and access_log.CONFIG in bucket.configs:
+            exchange.destination = self._access_log.destination(bucket, bucket.name)
         self._authorise(ctx)
         if route.operation not in UNSIGNED:
             ctx.check_upload()
@@ -338,7 +339,7 @@ class Application:
 
     # ------------------------------------------------------------ the answer
 
-    def _refuse(self, environ: Environ, exchange: _Exchange, problem: S3Error) -> Response:
+    def _refuse(self, environ: Environ, exchange: Exchange, problem: S3Error) -> Response:
         self._drain(environ, exchange)
         if exchange.route is WEBSITE:
             return website.error_page(problem, request_id=exchange.request_id)
@@ -350,7 +351,7 @@ class Application:
             host_id=self._host_id,
         )
 
-    def _drain(self, environ: Environ, exchange: _Exchange) -> None:
+    def _drain(self, environ: Environ, exchange: Exchange) -> None:
         """Read what an early refusal left of a body, up to a limit, so that the client sees the answer.
 
         Closing a connection with unread bytes resets it, and browsers then show no answer at all. A
@@ -367,26 +368,25 @@ class Application:
         with suppress(S3Error):
             body.drain(self._settings.http.drain_bytes)
 
-    def _log(self, environ: Environ, exchange: _Exchange, response: Response, elapsed_s: float) -> None:
-        key = exchange.caller.key
-        ctx = exchange.ctx
-        head = exchange.head
-        line: dict[str, object] = {
-            "request_id": exchange.request_id,
-            "operation": exchange.route.operation if exchange.route else "",
-            "method": environ["REQUEST_METHOD"],
-            "bucket": head.target.bucket if head else "",
-            "key": head.target.key if head else "",
-            "status": response.status,
-            "error": response.error,
-            "bytes_in": ctx.received if ctx else 0,
-            "bytes_out": response.size or 0,
-            "ready_ms": round(elapsed_s * 1000, 2),
-            "caller": key.shown if key else "",
-            "account": key.account.id if key else "",
-            "client": ctx.client_ip if ctx else environ.get("REMOTE_ADDR", ""),
-        }
-        sys.stderr.write(_encode_line(line) + "\n")
+    def _log(self, environ: Environ, exchange: Exchange, response: Response, elapsed_s: float) -> None:
+        if self._settings.http.access_log:
+            tell_operator(exchange, environ, response, elapsed_s)
+        head, ctx = exchange.head, exchange.ctx
+        if ctx is not None:
+            if exchange.destination is None and not ctx.beside:
+                return  # nearly all requests
+        elif head is None or not head.target.bucket or head.target.bucket == reserved.PREFIX:
+            return
+        tell_bucket(
+            self._access_log,
+            exchange,
+            environ,
+            response,
+            started_s=self._clock.time() - elapsed_s,
+            elapsed_s=elapsed_s,
+            client_ip=self._client_ip(environ),
+            host_id=self._host_id,
+        )
 
     # ------------------------------------------------------------ life cycle
 
@@ -409,22 +409,8 @@ class Application:
             self._sweeper.stop()
         if self._courier is not None:
             self._courier.stop()
+        self._access_log.close()
         self.services.callbacks.close()
         self.services.carriers.close()
         self._catalog.close()
         self._blobs.close()
-
-
-class _Exchange:
-    """What is known of a request so far, for its log line and its error document."""
-
-    __slots__ = ("caller", "cors", "ctx", "head", "oss", "request_id", "route")
-
-    def __init__(self, request_id: str) -> None:
-        self.request_id = request_id
-        self.head: RequestHead | None = None
-        self.route: Route | None = None
-        self.caller: Identity = ANONYMOUS
-        self.cors: Headers = []  # for the answer, whatever it will be
-        self.oss: RequestHead | None = None  # as sent, if it was in the dialect of OSS
-        self.ctx: Context | None = None

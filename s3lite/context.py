@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hmac
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,6 +92,17 @@ class Services:
             )
 
 
+class Beside(NamedTuple):
+    """Something that a request did beside its operation, for access logs."""
+
+    operation: str  # as S3 logs it
+    key: str
+    version_id: str = ""
+    bucket: Bucket | None = None  # None: that of the request
+    size: int | None = None  # of the object
+    error: S3Error | None = None
+
+
 @dataclass(slots=True)
 class Context:
     """One request, authenticated and authorised, its body not yet read."""
@@ -112,6 +123,7 @@ class Context:
     raw_body: LengthSource | None = None  # the body as framed, once someone reads it
     own_rules: Rules | None = None  # `rules`, once someone asks
     customer_key: CustomerKey | None = None  # that came with the request, once it was checked
+    beside: Sequence[Beside] = ()
 
     @property
     def bucket(self) -> Bucket:

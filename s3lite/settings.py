@@ -204,6 +204,23 @@ class LifecycleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggingSettings:
+    """Server access logging (docs/logging.md)."""
+
+    flush_s: float = _setting(
+        2.0, "seconds that a line stays in a worker's memory, where a crash loses it, before it is kept"
+    )
+    buffer_bytes: int = _setting(
+        4 << 20, "lines in a worker's memory; beyond it lines are dropped and counted"
+    )
+    deliver_s: float = _setting(300.0, "seconds that lines are gathered before they become an object")
+    object_bytes: int = _setting(8 << 20, "lines of one object; so many are delivered without waiting")
+    keep_s: float = _setting(
+        86400.0, "seconds that lines are kept while the storage refuses their object; then they are forgotten"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class EncryptionSettings:
     """Server-side encryption (docs/encryption.md)."""
 
@@ -307,6 +324,7 @@ class Settings:
     rados: RadosSettings = field(default_factory=RadosSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
@@ -467,6 +485,8 @@ def _contradictions(settings: Settings) -> list[str]:
         )
     for domain in sorted(set(settings.domains) & set(settings.website_domains)):
         faults.append(f"website_domains: {domain!r} is in domains, too; choose one of them for it")
+    if not 64 << 10 <= settings.logging.object_bytes <= settings.limits.put_bytes:
+        faults.append("logging.object_bytes must be 65536 at least, and at most limits.put_bytes")
     if settings.storage.inline_bytes > settings.storage.buffer_bytes:
         faults.append("storage.inline_bytes must not exceed storage.buffer_bytes")
     if settings.database.connections < 1:

@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"context"},
     {"ops"},
     {"routes", "target", "bootstrap"},
-    {"dispatch", "reserved", "console", "metrics"},
+    {"console", "dispatch", "exchange", "metrics", "reserved"},
     {"app"},
     {"crew"},
     {"testing", "cli", "gunicorn_worker"},

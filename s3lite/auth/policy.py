@@ -6,7 +6,8 @@ principals.
 Every account is an account of its own, without users below it. So these name the account ``ID``:
 ``ID``, ``arn:aws:iam::ID:root``, ``arn:aws:iam::ID:user/ID``, ``arn:aws:iam:::user/ID`` and CanonicalUser
 ``ID``; and ``arn:aws:iam::TENANT:user/NAME`` names ``TENANT$NAME``. Everyone (``*``) includes anonymous
-callers. What is none of an account (services, roles) is taken and matches nobody.
+callers. A service is named by its own name only, and s3lite asks for one: `service`. What is neither (roles) is
+taken and matches nobody.
 
 Source: IAM User Guide, "Grammar of the IAM JSON policy language"; API Reference, PutBucketPolicy; User Guide,
 "Blocking public access", "The meaning of public". Checked against AWS: never.
@@ -35,6 +36,7 @@ MAX_POLICY_BYTES = 20 << 10  # User Guide: "bucket policies are limited to 20 KB
 
 _EVERYONE = "*"
 _NOBODY = ""
+_SERVICE = "\0service "  # no account's id begins so
 _DENY_ALL = (
     b'{"Statement": {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "arn:aws:s3:::*"}}'
 )
@@ -75,7 +77,9 @@ class Statement:
 
     def is_for(self, account_id: str) -> bool:
         """Whether it is about a caller; "" is an anonymous one."""
-        named = _EVERYONE in self.principals or (account_id != _NOBODY and account_id in self.principals)
+        named = account_id != _NOBODY and account_id in self.principals
+        if _EVERYONE in self.principals:
+            named = named or not account_id.startswith(_SERVICE) or self.verdict is Verdict.DENY
         return named != self.not_principals
 
     def applies(self, account_id: str, action: str, resource: str, facts: Facts) -> bool:
@@ -334,7 +338,14 @@ def _principal(kind: str, text: str) -> str:
         raise malformed(f"Invalid principal in policy - {text[:64]}")
     if kind == "AWS":
         return _aws_account(text)
+    if kind == "Service":
+        return service(text)
     return text if kind == "CanonicalUser" else _NOBODY
+
+
+def service(name: str) -> str:
+    """What stands for a service in the place of an account's id."""
+    return _SERVICE + name
 
 
 def _aws_account(text: str) -> str:

@@ -68,6 +68,14 @@ class OutboxFigures(NamedTuple):
     due_ms: int | None  # when the next attempt is due, or has been since
 
 
+class WaitingLines(NamedTuple):
+    """Lines of access logs for one destination (`wire.bucket_logging.Destination`, encoded)."""
+
+    destination: str
+    oldest_ms: int
+    size: int
+
+
 class ReadTx(Protocol):
     """Questions. Each call is one statement; a page is one call, so no read stays open long."""
 
@@ -195,6 +203,13 @@ class ReadTx(Protocol):
 
     def version_at(self, row: int) -> ObjectVersion | None:
         """A version by its row."""
+
+    # -- access logs
+    def waiting_lines(self) -> list[WaitingLines]:
+        """What waits to be delivered, by destination."""
+
+    def log_lines(self, destination: str, *, limit: int) -> list[tuple[int, bytes]]:
+        """Rows of lines for a destination, each with its number, the oldest first."""
 
     # -- upkeep
     def due_garbage(self, *, before_ms: int, limit: int) -> list[BlobId]:
@@ -378,6 +393,14 @@ class Tx(ReadTx, Protocol):
     def add_deliveries(self, deliveries: Sequence[Delivery]) -> None: ...
     def forget_deliveries(self, *, before_ms: int, keep: int, limit: int) -> int:
         """Attempts before then, and those beyond the ``keep`` latest; how many, at most twice ``limit``."""
+
+    # -- access logs
+    def add_log_lines(self, destination: str, lines: bytes, *, at_ms: int) -> None: ...
+    def remove_log_lines(self, numbers: Sequence[int]) -> int:
+        """Take rows away; fewer than asked for means that somebody else did."""
+
+    def forget_log_lines(self, *, before_ms: int, limit: int) -> int:
+        """Rows written before then, at most so many; how many."""
 
     def count(self, counted: Mapping[str, int]) -> None:
         """Add to counters, which `ReadTx.counters` shows."""

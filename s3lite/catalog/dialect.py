@@ -23,7 +23,9 @@ from functools import lru_cache
 
 from s3lite.catalog.schema import MIGRATIONS
 
-BY_ROW = frozenset({"blobs", "inline", "garbage", "segments", "outbox", "deliveries", "counters", "pending"})
+BY_ROW = frozenset(
+    {"blobs", "inline", "garbage", "segments", "outbox", "deliveries", "counters", "pending", "access_log"}
+)
 """Counts that rise and fall by single statements, and rows that nobody but their holder touches."""
 
 _KEYED = frozenset({"versions", "uploads", "completions"})

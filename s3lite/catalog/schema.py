@@ -294,6 +294,19 @@ ALTER TABLE access_keys ADD COLUMN policy TEXT NOT NULL DEFAULT '';
 ALTER TABLE access_keys ADD COLUMN rate TEXT NOT NULL DEFAULT '';
 """
 
+# Lines of access logs on their way to their bucket. The index answers what is due without reading any.
+_ACCESS_LOG = """
+CREATE TABLE access_log (
+    row         INTEGER PRIMARY KEY AUTOINCREMENT,
+    destination TEXT NOT NULL,
+    at_ms       INTEGER NOT NULL,
+    size        INTEGER NOT NULL,
+    lines       BLOB NOT NULL
+);
+CREATE INDEX access_log_by_destination ON access_log (destination, row, at_ms, size);
+CREATE INDEX access_log_by_age ON access_log (at_ms);
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -307,5 +320,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_OUTBOX),
     _statements(_PENDING),
     _statements(_KEY_LIMITS),
+    _statements(_ACCESS_LOG),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

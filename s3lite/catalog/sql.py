@@ -16,6 +16,7 @@ from typing import Protocol
 from s3lite.catalog import rows
 from s3lite.catalog.rows import Row
 from s3lite.catalog.secrets import SecretBox
+from s3lite.catalog.sql_access_log import AccessLogQuestions
 from s3lite.catalog.sql_outbox import OutboxReadSql
 from s3lite.catalog.sql_pending import PendingQuestions
 from s3lite.model import (
@@ -155,7 +156,7 @@ class Session(Protocol):
         """Change something; how many rows were changed."""
 
 
-class SqlRead(OutboxReadSql, PendingQuestions):
+class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions):
     """`ReadTx` on a session."""
 
     def __init__(self, session: Session, secrets: SecretBox) -> None:

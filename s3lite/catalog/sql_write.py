@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from s3lite.catalog import rows
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql import Session, SqlRead
+from s3lite.catalog.sql_access_log import AccessLogChanges
 from s3lite.catalog.sql_outbox import OutboxSql
 from s3lite.catalog.sql_pending import PendingChanges
 from s3lite.model import (
@@ -70,7 +71,7 @@ INSERT INTO segments (row, {rows.SEGMENT_COLUMNS})
 SELECT CAST(? AS INTEGER), {rows.SEGMENT_COLUMNS} FROM segments WHERE row = ?"""
 
 
-class SqlTx(SqlRead, OutboxSql, PendingChanges):
+class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
     """`Tx` on a session inside a transaction. The engine calls `settle` when ``work`` has returned."""
 
     def __init__(self, session: Session, secrets: SecretBox, time_ms: Callable[[], int]) -> None:

@@ -83,8 +83,8 @@ def sweep() -> None:
     The server does the same by itself every minute.
 
     Removes released bytes whose grace period is over, orphan files and temporaries of crashes, and
-    expired multipart uploads, and applies the lifecycle rules of buckets. Settings: [sweep],
-    [lifecycle] and storage.garbage_grace_s.
+    expired multipart uploads, applies the lifecycle rules of buckets, and delivers access logs that are due.
+    Settings: [sweep], [lifecycle], [logging] and storage.garbage_grace_s.
     """
     from s3lite.core.sweep import sweep as run_sweep
 
@@ -102,8 +102,11 @@ def sweep() -> None:
         "expired": "expired object",
         "removed": "old version",
     }
-    done = ", ".join(_count(number, nouns.get(name, name)) for name, number in swept.items() if number)
-    app().emit(swept, f"Removed: {done}." if done else "Nothing to remove.")
+    done = ", ".join(
+        _count(number, nouns[name]) for name, number in swept.items() if number and name in nouns
+    )
+    logs = f" Delivered: {_count(swept['logs'], 'access log')}." if swept["logs"] else ""
+    app().emit(swept, (f"Removed: {done}." if done else "Nothing to remove.") + logs)
 
 
 def _store(storage: Storage) -> Store:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from s3lite.catalog.base import CatalogBusyError, Chosen, Tx
-from s3lite.core import lifecycle, pending
+from s3lite.core import access_log, lifecycle, pending
 from s3lite.core.store import Store
 from s3lite.core.write import commit
 from s3lite.model import BlobId
@@ -31,7 +31,7 @@ log = logging.getLogger("s3lite.sweep")
 
 @dataclass(slots=True)
 class Swept:
-    """What one run removed."""
+    """What one run removed, and what it delivered."""
 
     uploads: int = 0
     blobs: int = 0
@@ -42,6 +42,7 @@ class Swept:
     messages: int = 0  # dead ones whose time is over
     deliveries: int = 0  # attempts in the delivery log
     expired: int = 0  # current objects, by lifecycle rules
+    logs: int = 0  # objects made of access logs
     removed: int = 0  # noncurrent versions and delete markers, by lifecycle rules
 
 
@@ -64,6 +65,7 @@ def sweep(
     swept.completions = commit(store, lambda tx: tx.forget_completions(before_ms=before_ms))
     swept.undecided = pending.sweep(store, limit=_SLICE)
     swept.messages, swept.deliveries = _forget_messages(store, now_ms), _forget_deliveries(store, now_ms)
+    swept.logs = access_log.deliver(store).objects
     swept.temporaries = store.blobs.sweep_temporary(older_than_s=settings.sweep.orphan_age_s)
     if orphans:
         swept.orphans = _remove_orphans(store)

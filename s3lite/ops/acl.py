@@ -12,7 +12,7 @@ from s3lite.ops.listing import owners_of
 from s3lite.ops.object_read import found
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import results
-from s3lite.wire.requests import parse_acl
+from s3lite.wire.requests import GrantItem, parse_acl
 
 
 def get_bucket_acl(ctx: Context) -> Response:
@@ -75,22 +75,24 @@ def _requested(ctx: Context, *, owner_id: str) -> Acl:
     document = parse_acl(body)
     if document.owner_id and document.owner_id != owner_id:
         raise S3Error(Code.AccessDenied, "The owner of an ACL cannot be changed.")
-    grants = tuple(_grant(ctx, item.type, item.value, item.permission) for item in document.grants)
-    acl = Acl(owner_id, grants)
+    grants = [grant_of(ctx, item) for item in document.grants]
+    grants.sort(key=lambda grant: not grant.is_group)  # groups first, as in canned ACLs
+    acl = Acl(owner_id, tuple(grants))
     upload_headers.check_public(ctx, acl)
     return acl
 
 
-def _grant(ctx: Context, kind: str, value: str, permission: str) -> Grant:
-    if kind == "Group":
-        if value not in GROUPS:
-            raise invalid_argument("URI", value, "Invalid group uri")
-        return Grant(value, permission, is_group=True)
-    if kind == "AmazonCustomerByEmail":
-        account_id = upload_headers.resolve_email(ctx, value)
+def grant_of(ctx: Context, item: GrantItem) -> Grant:
+    """A grant as sent, its grantee looked up. Raises InvalidArgument, UnresolvableGrantByEmailAddress."""
+    if item.type == "Group":
+        if item.value not in GROUPS:
+            raise invalid_argument("URI", item.value, "Invalid group uri")
+        return Grant(item.value, item.permission, is_group=True)
+    if item.type == "AmazonCustomerByEmail":
+        account_id = upload_headers.resolve_email(ctx, item.value)
         if account_id is None:
             raise S3Error(Code.UnresolvableGrantByEmailAddress)
-        return Grant(account_id, permission)
-    if not upload_headers.account_exists(ctx, value):
-        raise invalid_argument("CanonicalUser/ID", value, "Invalid id")
-    return Grant(value, permission)
+        return Grant(account_id, item.permission)
+    if not upload_headers.account_exists(ctx, item.value):
+        raise invalid_argument("CanonicalUser/ID", item.value, "Invalid id")
+    return Grant(item.value, item.permission)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from s3lite.auth.actions import versioned
 from s3lite.auth.facts import About
 from s3lite.catalog.base import Tx
-from s3lite.context import Context
-from s3lite.core import write
+from s3lite.context import Beside, Context
+from s3lite.core import access_log, write
 from s3lite.errors import Code, S3Error
 from s3lite.names import MAX_KEY_BYTES
 from s3lite.ops import events, upload_headers
 from s3lite.responses import Headers, Response, empty, xml
 from s3lite.wire import conditions, results
+from s3lite.wire.access_log import DELETED
 from s3lite.wire.requests import DeleteItem, parse_delete
 
 
@@ -69,7 +70,14 @@ def delete_objects(ctx: Context) -> Response:
         ]
 
     outcomes = write.commit(ctx.store, work, owes=told is not None)
+    if access_log.CONFIG in ctx.bucket.configs:
+        ctx.beside = list(map(_logged, outcomes))
     return xml(results.delete_result(outcomes, quiet=request.quiet))
+
+
+def _logged(outcome: results.DeletedKey | results.DeleteFailure) -> Beside:
+    error = S3Error(Code[outcome.code]) if isinstance(outcome, results.DeleteFailure) else None
+    return Beside(DELETED, outcome.key, outcome.version_id, error=error)
 
 
 def _has_integrity_header(ctx: Context) -> bool:

@@ -8,14 +8,15 @@ from dataclasses import replace
 from s3lite.auth.actions import versioned
 from s3lite.auth.facts import About, source_path
 from s3lite.callback import spec as callback_spec
-from s3lite.context import Context, algorithms_of
-from s3lite.core import read, sealing, write
+from s3lite.context import Beside, Context, algorithms_of
+from s3lite.core import access_log, read, sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
 from s3lite.ops import durable, encryption, events, finish, gate, lifecycle, upload_headers
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
+from s3lite.wire.access_log import COPIED, COPIED_PART
 from s3lite.wire.body import Source
 from s3lite.wire.checksums import ChecksumRequest, Digests
 from s3lite.wire.encryption import CUSTOMER_HEADER, MODE_HEADER, CustomerKey
@@ -338,4 +339,7 @@ def copy_source(ctx: Context) -> tuple[Bucket, ObjectVersion]:
         raise S3Error(Code.NoSuchKey, Key=key)
     about = About(version=version, version_id=version_id or "")
     ctx.require(versioned("s3:GetObject", version_id), bucket=bucket, key=key, about=about)
+    if access_log.CONFIG in bucket.configs:
+        name = COPIED_PART if "uploadId" in ctx.params else COPIED
+        ctx.beside = [Beside(name, key, version_id or "", bucket, version.size)]
     return bucket, version

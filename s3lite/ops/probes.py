@@ -32,5 +32,4 @@ def constant(root: str, body: str = "") -> Handler:
 
 
 get_bucket_accelerate_configuration = constant("AccelerateConfiguration")
-get_bucket_logging = constant("BucketLoggingStatus")
 get_bucket_replication = absent(Code.ReplicationConfigurationNotFoundError)

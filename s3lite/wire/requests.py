@@ -277,16 +277,21 @@ def _grant(row: xml.Element) -> GrantItem:
     permission = xml.text(row, "Permission").strip()
     if permission not in _PERMISSIONS:
         raise _malformed_acl(f"Permission must be one of {', '.join(sorted(_PERMISSIONS))}")
-    grantee = xml.child(row, "Grantee")
-    if grantee is None:
-        raise _malformed_acl("each Grant needs a Grantee")
-    fields = xml.fields(grantee)
-    named = str(grantee.get(_XSI_TYPE, ""))
-    kind = named or next((kind for kind, name in _GRANTEE_FIELDS.items() if name in fields), "")
-    value = fields.get(_GRANTEE_FIELDS.get(kind, ""), "").strip()
+    kind, value = parse_grantee(row)
     if not value:
         raise _malformed_acl("a Grantee is a CanonicalUser with ID, a Group with URI, or an EmailAddress")
     return GrantItem(kind, value, permission)
+
+
+def parse_grantee(grant: xml.Element) -> tuple[str, str]:
+    """Type and id, URI or address of a Grant's Grantee; "" for what it does not say."""
+    grantee = xml.child(grant, "Grantee")
+    if grantee is None:
+        return "", ""
+    fields = xml.fields(grantee)
+    named = str(grantee.get(_XSI_TYPE, ""))
+    kind = named or next((kind for kind, name in _GRANTEE_FIELDS.items() if name in fields), "")
+    return kind, fields.get(_GRANTEE_FIELDS.get(kind, ""), "").strip()
 
 
 def _malformed_acl(reason: str) -> S3Error:

@@ -556,14 +556,14 @@ def post_response(*, location: str, bucket: str, key: str, etag: str) -> bytes:
 def access_control_policy(acl: Acl, *, accounts: Mapping[str, Account]) -> bytes:
     """GetBucketAcl and GetObjectAcl."""
     grants = "".join(
-        f"<Grant>{_grantee(grant, accounts)}{element('Permission', grant.permission)}</Grant>"
+        f"<Grant>{grantee(grant, accounts)}{element('Permission', grant.permission)}</Grant>"
         for grant in acl.grants
     )
     body = f"{_account_of('Owner', acl.owner_id, accounts)}<AccessControlList>{grants}</AccessControlList>"
     return document("AccessControlPolicy", body)
 
 
-def _grantee(grant: Grant, accounts: Mapping[str, Account]) -> str:
+def grantee(grant: Grant, accounts: Mapping[str, Account]) -> str:
     if grant.is_group:
         kind, inner = "Group", element("URI", grant.grantee)
     else:

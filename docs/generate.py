@@ -29,6 +29,7 @@ DOCUMENTS = ("README.md", "docs/settings.md", "docs/compatibility.md", "docs/lim
 # Modules of s3lite/ops in the order and words of the README.
 AREAS = {
     "service": "Service",
+    "sts": "Temporary credentials (AssumeRole, GetSessionToken, GetCallerIdentity)",
     "bucket": "Buckets",
     "listing": "Listings",
     "object_read": "Reading",

@@ -23,6 +23,7 @@ from s3lite.auth.authenticate import Authenticated, Authenticator, Payload
 from s3lite.auth.authorize import OBJECT_ACTIONS
 from s3lite.auth.facts import About
 from s3lite.auth.oss import OssAuthenticator, recognise
+from s3lite.auth.sessions import SESSION_SEAL_KEY, SessionTokens
 from s3lite.blobs.base import BlobsAwayError, BlobStore
 from s3lite.callback.send import Attempt, CallbackSender
 from s3lite.catalog.base import Catalog, CatalogBusyError
@@ -120,9 +121,11 @@ class Application:
             on_log=called_back,
         )
         targets = Targets(settings.notifications)
+        self._session_tokens = SessionTokens(bootstrap.installation_key(self._catalog, SESSION_SEAL_KEY))
         self.services = Services(
             settings=settings,
             store=store,
+            session_tokens=self._session_tokens,
             authenticator=self._authenticator(Authenticator),
             oss_authenticator=self._authenticator(OssAuthenticator),
             callbacks=callbacks,
@@ -230,6 +233,7 @@ class Application:
             strict_region=settings.http.strict_region,
             clock_skew_s=settings.http.clock_skew_s,
             endpoint_aliases=settings.http.endpoint_aliases,
+            tokens=self._session_tokens,
         )
 
     def _authenticate(self, environ: Environ, head: RequestHead, route: Route) -> Authenticated:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3lite.auth.authenticate import Authenticator, Payload
-from s3lite.auth.authorize import NO_RULES, Rules, authorize, authorize_some, is_denied
+from s3lite.auth.authorize import NO_RULES, Rules, authorize, authorize_some, is_denied, within_limits
 from s3lite.auth.facts import THE_REQUEST, About, RequestFacts
 from s3lite.auth.oss import OssAuthenticator
+from s3lite.auth.sessions import SessionTokens
 from s3lite.core import access
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error
@@ -57,6 +58,7 @@ class Services:
         store: Store,
         authenticator: Authenticator,
         oss_authenticator: OssAuthenticator,
+        session_tokens: SessionTokens,
         callbacks: CallbackSender,
         callback_keys: CallbackKeys,
         carriers: Carriers,
@@ -68,6 +70,7 @@ class Services:
         self.store = store
         self.authenticator = authenticator
         self.oss_authenticator = oss_authenticator
+        self.session_tokens = session_tokens
         self.callbacks = callbacks
         self.callback_keys = callback_keys
         self.carriers = carriers
@@ -231,6 +234,10 @@ class Context:
         """Let the embedding program refuse an upload before its body is read. Raises what its hook says."""
         if self.services.hooks.before_upload is not None:
             self.services.hooks.check_upload(self.asked(self.route.permission, self.bucket_row))
+
+    def within_limits(self, action: str, arn: str) -> bool:
+        """Whether the caller's key and session may do ``action`` on what is no bucket of this server."""
+        return within_limits(self.caller, action, arn, self._facts(NO_RULES, None, action, THE_REQUEST))
 
     def may_some(self, action: str) -> bool:
         """False if the caller may do ``action`` nowhere in the bucket (or to the object, if it is there)."""

@@ -65,6 +65,7 @@ class Code(enum.Enum):
     )
     InternalError = ErrorSpec(500, "We encountered an internal error. Please try again.")
     InvalidAccessKeyId = ErrorSpec(403, "The access key ID that you provided does not exist in our records.")
+    InvalidAction = ErrorSpec(400, "The action is not one of this server.")
     InvalidArgument = ErrorSpec(400, "Invalid Argument")
     InvalidBucketAclWithObjectOwnership = ErrorSpec(
         400, "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting."
@@ -114,6 +115,7 @@ class Code(enum.Enum):
     )
     MetadataTooLarge = ErrorSpec(400, "Your metadata headers exceed the maximum allowed metadata size.")
     MethodNotAllowed = ErrorSpec(405, "The specified method is not allowed against this resource.")
+    MissingAction = ErrorSpec(400, "The request must name an Action.")
     MissingAuthenticationToken = ErrorSpec(403, "The request was not signed.")
     MissingContentLength = ErrorSpec(411, "You must provide the Content-Length HTTP header.")
     MissingRequestBodyError = ErrorSpec(400, "You sent an empty body; this request needs one.")

@@ -61,6 +61,10 @@ class Ids:
         """20 characters, as AWS access key ids."""
         return "S3L" + _encode(self.bits(85), _BASE32, 17)
 
+    def temporary_access_key(self, prefix: str) -> str:
+        """20 characters."""
+        return prefix + _encode(self.bits(85), _BASE32, 20 - len(prefix))
+
     def secret_key(self) -> str:
         """40 characters."""
         return _encode(self.bits(238), _BASE62, 40)

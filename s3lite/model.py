@@ -43,6 +43,7 @@ class Session:
     """What makes a credential a temporary one. ``policy`` narrows what its key may do; "" does not."""
 
     access_key: str  # its own; `AccessKey.access_key` is that of the key it was made by
+    role: str  # as it was asked for; a name only. "" of GetSessionToken
     name: str
     issued_s: int
     expires_s: int

@@ -34,6 +34,7 @@ from s3lite.ops import (
     rename,
     request_payment,
     service,
+    sts,
     tagging,
     versioning,
     website,
@@ -42,8 +43,8 @@ from s3lite.ops import (
 SERVICE, BUCKET, OBJECT = Level.SERVICE, Level.BUCKET, Level.OBJECT
 
 # Operations that are neither authenticated nor authorised before their handler: the caller of a form is
-# known only from its body, browsers ask (OPTIONS) without a signature, and a site is for everyone.
-UNSIGNED = frozenset({"PostObject", "PreflightRequest", "WebsiteRequest"})
+# known only from its body, and that of STS signs it, browsers ask (OPTIONS) without a signature, and a site is for everyone.
+UNSIGNED = frozenset({"PostObject", "PreflightRequest", "SecurityTokenService", "WebsiteRequest"})
 
 # Operations whose body says what they are about: their handler authorises that, and before the body is read
 # only those are refused who have the permission nowhere.
@@ -57,6 +58,8 @@ ROUTES = (
     # ---- service
     Route("GET",    SERVICE, None,                  "ListDirectoryBuckets",               "s3express:ListAllMyDirectoryBuckets", None, "max-directory-buckets"),
     Route("GET",    SERVICE, None,                  "ListBuckets",                        "s3:ListAllMyBuckets",                 service.list_buckets),
+    # The actions of another service, which say in the body what they are.
+    Route("POST",   SERVICE, None,                  "SecurityTokenService",               "sts:AssumeRole",                      sts.security_token_service),
     # ---- bucket
     Route("GET",    BUCKET,  None,                  "ListObjects",                        "s3:ListBucket",                       listing.list_objects),
     Route("HEAD",   BUCKET,  None,                  "HeadBucket",                         "s3:ListBucket",                       bucket.head_bucket),

@@ -240,6 +240,14 @@ class EncryptionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Temporary credentials (docs/access.md)."""
+
+    max_s: int = _setting(43_200, "longest life of temporary credentials; 900 at least")
+    policy_bytes: int = _setting(2048, "JSON text of a session's policy")
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
     """The edge."""
 
@@ -327,6 +335,7 @@ class Settings:
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
@@ -495,6 +504,10 @@ def _contradictions(settings: Settings) -> list[str]:
         faults.append("rados.object_bytes must be between 65536 and 67108864")
     if settings.rados.write_ahead < 1 or settings.rados.read_ahead < 1:
         faults.append("rados.write_ahead and rados.read_ahead must be 1 at least")
+    if settings.sessions.max_s < 900:
+        faults.append("sessions.max_s must be 900 at least: S3 clients ask for no shorter sessions")
+    if settings.sessions.policy_bytes > 4096:
+        faults.append("sessions.policy_bytes must not exceed 4096: the token travels in a header")
     if settings.storage.buffer_bytes < 4096:
         faults.append("storage.buffer_bytes must be at least 4096")
     return faults

@@ -6,10 +6,11 @@ WebTest sets neither RAW_URI nor ``wsgi.input_terminated``, which real servers d
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from botocore.auth import HmacV1Auth, S3SigV4Auth, S3SigV4QueryAuth
+from botocore.auth import HmacV1Auth, S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from lxml import etree
@@ -57,11 +58,18 @@ class S3:
     """Requests to one application as one user; ``access_key`` None sends them unsigned."""
 
     def __init__(
-        self, app: Any, access_key: str | None, secret_key: str = "", *, host: str = HOST, prefix: str = ""
+        self,
+        app: Any,
+        access_key: str | None,
+        secret_key: str = "",
+        *,
+        token: str | None = None,
+        host: str = HOST,
+        prefix: str = "",
     ) -> None:
         self.wsgi = app
         self.app = TestApp(app, lint=True)
-        self.credentials = Credentials(access_key, secret_key) if access_key else None
+        self.credentials = Credentials(access_key, secret_key, token) if access_key else None
         self.host = host
         self.prefix = prefix
 
@@ -127,6 +135,30 @@ class S3:
         """Follow a presigned URL, unsigned."""
         path, _, query = raw.partition("?")
         return self.send(method, path, query, body, headers or {})
+
+    def sts(self, *, service: str = "sts", version: str = "2011-06-15", **parameters: str) -> Answer:
+        """A call of STS, signed as its clients do: without x-amz-content-sha256."""
+        body = urlencode({**parameters, "Version": version}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
+        raw = f"{self.prefix}/"
+        if self.credentials is not None:
+            aws = AWSRequest(method="POST", url=f"http://{self.host}{raw}", headers=headers, data=body)
+            SigV4Auth(self.credentials, service, REGION).add_auth(aws)
+            headers = dict(aws.headers.items())
+        return self.send("POST", raw, "", body, headers)
+
+    def assume(self, policy: object = None, **parameters: str) -> S3:
+        """A client with temporary credentials that this one has asked for."""
+        if policy is not None:
+            parameters["Policy"] = json.dumps(policy)
+        named = {"RoleArn": "arn:aws:iam::any:role/any", "RoleSessionName": "test"}
+        answer = self.sts(Action="AssumeRole", **{**named, **parameters})
+        assert answer.status == 200, answer
+        found = [
+            answer.text(f"AssumeRoleResult/Credentials/{name}")
+            for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        ]
+        return S3(self.wsgi, found[0], found[1], token=found[2], host=self.host, prefix=self.prefix)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, headers=_names(headers))

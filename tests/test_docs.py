@@ -69,7 +69,7 @@ def test_dotted_names_are_settings() -> None:
     """`callback.allow` and its like, wherever the documents name them."""
     sections = {item.name: getattr(Settings(), item.name) for item in fields(Settings)}
     for section, option in re.findall(
-        r"`(callback|outbox|limits|storage|sweep|lifecycle|encryption|http)\.(\w+)", EVERYTHING
+        r"`(callback|outbox|limits|storage|sweep|lifecycle|encryption|sessions|http)\.(\w+)", EVERYTHING
     ):
         if option not in _NOT_SETTINGS:
             assert hasattr(sections[section], option), f"{section}.{option}"

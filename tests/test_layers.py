@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"testing", "cli", "gunicorn_worker"},
     {"__main__"},
 ]
-NEIGHBOURS = {("names", "errors"), ("ids", "times"), ("model", "times")}
+NEIGHBOURS = {("names", "errors"), ("ids", "times"), ("model", "times"), ("auth", "crypto")}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONE_DOOR = {
     "lxml": {"wire/xml.py"},

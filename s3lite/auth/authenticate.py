@@ -15,6 +15,7 @@ a signature that the server made.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from s3lite.auth import payload as payloads
 from s3lite.auth import sigv2, sigv4
 from s3lite.auth.payload import Payload
 from s3lite.auth.post_policy import PostPolicy
+from s3lite.auth.sessions import PREFIX, SessionTokens, temporary
 from s3lite.errors import Code, S3Error
 from s3lite.model import ANONYMOUS, AccessKey, Identity, RequestHead
 from s3lite.times import Clock, amz_date, parse_amz_date, parse_http_date, rfc3339
@@ -86,8 +88,10 @@ class Authenticator:
         strict_region: bool = False,
         clock_skew_s: float = 900.0,
         endpoint_aliases: Sequence[str] = (),
+        tokens: SessionTokens | None = None,
     ) -> None:
         self._lookup = lookup
+        self._tokens = tokens
         self._clock = clock
         self._region = region
         self._strict_region = strict_region
@@ -99,7 +103,7 @@ class Authenticator:
 
         Raises AccessDenied, SignatureDoesNotMatch, InvalidAccessKeyId, RequestTimeTooSkewed,
         AuthorizationHeaderMalformed, AuthorizationQueryParametersError, InvalidArgument,
-        InvalidRequest, InvalidToken, NotImplemented.
+        InvalidRequest, InvalidToken, ExpiredToken, NotImplemented.
         """
         authorization = head.headers.get("authorization", "")
         v4_query = v2_query = False
@@ -120,6 +124,21 @@ class Authenticator:
         if v2_query:
             return self._v2_query(head)
         return Authenticated(ANONYMOUS, payloads.describe(head.headers, payloads.claim(head.headers)))
+
+    def action(self, head: RequestHead, body: bytes, *, hosts: Sequence[str] = ()) -> Identity:
+        """Identify the sender of a call of another service's query API (STS), whose body says what is asked.
+
+        Signed by V4 in a header, for the service ``s3`` or ``sts``, body included. Raises as `request`, and
+        MissingAuthenticationToken.
+        """
+        scheme, _, rest = head.headers.get("authorization", "").partition(" ")
+        if scheme != sigv4.ALGORITHM:
+            raise S3Error(
+                Code.MissingAuthenticationToken,
+                f"Sign the request with {sigv4.ALGORITHM} in the header Authorization.",
+            )
+        body_sha256 = hashlib.sha256(body).hexdigest()
+        return self._v4(head, self._v4_header_claim(head, rest, body_sha256), hosts).identity
 
     def form(self, fields: Mapping[str, str]) -> tuple[Identity, PostPolicy | None]:
         """Identify the sender of a POST form (names in lower case) and give the policy that it signed.
@@ -164,7 +183,8 @@ class Authenticator:
         # The value is not shown: with Basic or Bearer it is a secret.
         raise S3Error(Code.InvalidArgument, "Unsupported Authorization Type", ArgumentName="Authorization")
 
-    def _v4_header_claim(self, head: RequestHead, rest: str) -> _Claim:
+    def _v4_header_claim(self, head: RequestHead, rest: str, body_sha256: str = "") -> _Claim:
+        """``body_sha256``: the body has been read, and what is signed is this hash of it."""
         found: dict[str, str] = {}
         for part in rest.split(","):
             name, _, value = part.strip().partition("=")
@@ -176,7 +196,8 @@ class Authenticator:
             raise _malformed(
                 "the authorization header requires three components: Credential, SignedHeaders, and Signature."
             )
-        credential = self._credential(found["Credential"], _malformed)
+        services = ("s3", "sts") if body_sha256 else ("s3",)
+        credential = self._credential(found["Credential"], _malformed, services)
         sent = head.headers.get("x-amz-date")
         timestamp = self._fresh_timestamp(head.headers.get("date", "") if sent is None else sent)
         if timestamp[:8] != credential.date:
@@ -184,7 +205,9 @@ class Authenticator:
                 f'Invalid credential date "{credential.date}". This date is not the same as X-Amz-Date: '
                 f'"{timestamp[:8]}".'
             )
-        claimed = payloads.claim(head.headers)
+        claimed = payloads.claim(head.headers) or body_sha256
+        if body_sha256 and claimed.lower() != body_sha256:
+            raise S3Error(Code.XAmzContentSHA256Mismatch)
         if not claimed:
             raise S3Error(
                 Code.InvalidRequest, "Missing required header for this request: x-amz-content-sha256"
@@ -284,7 +307,7 @@ class Authenticator:
         _check_signed_names(head.headers, signed)
         credential = claim.credential
         key = self._key(credential.access_key, _security_token(head))
-        secret = sigv4.signing_key(key.secret_key, credential.date, credential.region)
+        secret = sigv4.signing_key(key.secret_key, credential.date, credential.region, credential.service)
         first = ""
         for request in self._v4_readings(head, claim, names, hosts):
             text = sigv4.string_to_sign(claim.timestamp, credential.scope, request)
@@ -389,14 +412,16 @@ class Authenticator:
 
     # ------------------------------------------------------------ checks
 
-    def _credential(self, text: str, refused: Callable[[str], S3Error]) -> sigv4.Credential:
+    def _credential(
+        self, text: str, refused: Callable[[str], S3Error], services: Sequence[str] = (sigv4.SERVICE,)
+    ) -> sigv4.Credential:
         """The credential's parts, with service and (if strict) region checked."""
         credential = sigv4.parse_credential(text)
         if credential is None:
             raise refused(
                 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
             )
-        if credential.service != sigv4.SERVICE:
+        if credential.service not in services:
             raise refused(f'incorrect service "{credential.service[:64]}". This endpoint belongs to "s3".')
         if self._strict_region and credential.region != self._region:
             problem = refused(f"the region '{credential.region[:64]}' is wrong; expecting '{self._region}'")
@@ -405,13 +430,36 @@ class Authenticator:
         return credential
 
     def _key(self, access_key: str, token: str | None) -> AccessKey:
-        """The enabled key of that name. Raises InvalidAccessKeyId, InvalidToken (no key here is temporary)."""
+        """The enabled key of that name, or the temporary one that the token makes of it.
+
+        Raises InvalidAccessKeyId, InvalidToken, ExpiredToken.
+        """
+        if token:
+            return self._temporary(access_key, token)
         key = self._lookup(access_key) if _ACCESS_KEY.fullmatch(access_key) else None
         if key is None or not key.enabled:
-            raise S3Error(Code.InvalidAccessKeyId, AWSAccessKeyId=access_key[:128])
-        if token:
-            raise S3Error(Code.InvalidToken)
+            message = None
+            if access_key.startswith(PREFIX):
+                message = (
+                    "This access key is a temporary one: send its session token in x-amz-security-token."
+                )
+            raise S3Error(Code.InvalidAccessKeyId, message, AWSAccessKeyId=access_key[:128])
         return key
+
+    def _temporary(self, access_key: str, token: str) -> AccessKey:
+        opened = self._tokens.open(access_key, token) if self._tokens and token.isascii() else None
+        if opened is None:
+            raise S3Error(Code.InvalidToken)
+        if opened.session.expires_s <= self._clock.time():
+            raise S3Error(Code.ExpiredToken)
+        key = self._lookup(opened.key)
+        if key is None or not key.enabled or key.created_ms != opened.key_created_ms:
+            raise S3Error(
+                Code.InvalidAccessKeyId,
+                "The access key that made these temporary credentials is disabled or gone.",
+                AWSAccessKeyId=access_key[:128],
+            )
+        return temporary(key, opened)
 
     def _fresh_timestamp(self, sent: str) -> str:
         """A request's date as ``20260131T010203Z``. Raises AccessDenied, RequestTimeTooSkewed."""
@@ -474,7 +522,7 @@ def _bad_query(message: str, *, status: int | None = None) -> S3Error:
 def _mismatch(key: AccessKey, text: str, given: str) -> S3Error:
     return S3Error(
         Code.SignatureDoesNotMatch,
-        AWSAccessKeyId=key.access_key,
+        AWSAccessKeyId=key.shown,
         StringToSign=_shown(text),
         SignatureProvided=given[:256],
     )

@@ -110,8 +110,10 @@ def authorize(
     policy. An action that `PERMISSIONS` lacks is for the bucket's owner; without a bucket, for the root
     account.
     """
-    if identity.limits and not within_limits(identity, action, bucket.name if bucket else name, key, facts):
-        return False
+    if identity.limits:
+        arn = resource(action, bucket.name if bucket else name, key)
+        if not within_limits(identity, action, arn, facts):
+            return False
     if bucket is not None and rules.policy is not None:
         arn = resource(action, bucket.name, key)
         verdict = rules.policy.evaluate(identity.account_id, action, arn, facts or {})
@@ -142,17 +144,18 @@ def is_denied(
     identity: Identity, action: str, *, bucket: Bucket, key: str, rules: Rules, facts: Facts | None
 ) -> bool:
     """Whether a policy denies the action whatever else may allow it: the bucket's by name, a key's by silence."""
-    if identity.limits and not within_limits(identity, action, bucket.name, key, facts):
+    if rules.policy is None and not identity.limits:
+        return False
+    arn = resource(action, bucket.name, key)
+    if not within_limits(identity, action, arn, facts):
         return True
     if rules.policy is None:
         return False
-    arn = resource(action, bucket.name, key)
     return rules.policy.evaluate(identity.account_id, action, arn, facts or {}) is Verdict.DENY
 
 
-def within_limits(identity: Identity, action: str, bucket_name: str, key: str, facts: Facts | None) -> bool:
+def within_limits(identity: Identity, action: str, arn: str, facts: Facts | None) -> bool:
     """Whether the policies of the caller's key and session, if there are any, all allow the action."""
-    arn = resource(action, bucket_name, key)
     return all(
         stored_key(document).evaluate("", action, arn, facts or {}) is Verdict.ALLOW
         for document in identity.limits

@@ -153,7 +153,7 @@ def user_id(caller: Identity) -> str:
     if caller.key is None:
         return "anonymous"
     session = caller.key.session
-    return f"{caller.account_id}:{session.name}" if session else caller.account_id
+    return f"{caller.account_id}:{session.name}" if session and session.name else caller.account_id
 
 
 def _principal_type(caller: Identity) -> str:

@@ -307,7 +307,7 @@ def _epoch(timestamp: str) -> float:
 def _mismatch(key: AccessKey, text: str, given: str) -> S3Error:
     return S3Error(
         Code.SignatureDoesNotMatch,
-        OSSAccessKeyId=key.access_key,
+        OSSAccessKeyId=key.shown,
         StringToSign=sigv4.octets(text).decode("utf-8", "replace"),
         SignatureProvided=given[:256],
     )

@@ -182,10 +182,21 @@ SERVICE = [r for r in ROUTES if r.handler is not None and r.operation in {"ListB
 everything = pytest.mark.parametrize("route", [*WALKED, *SERVICE], ids=lambda route: route.operation)
 
 
-def limited(client: S3, **statement: object) -> S3:
+def _policy(statement: dict, rows: list[dict] | None) -> dict:
+    return {"Version": "2012-10-17", "Statement": rows or [{**ALL, **statement}]}
+
+
+def by_key(client: S3, *, rows: list[dict] | None = None, **statement: object) -> S3:
     """The same user with a further key, which may do what the statement says."""
-    rows = statement.pop("rows", None) or [{**ALL, **statement}]
-    return add_key(client, json.dumps({"Version": "2012-10-17", "Statement": rows}))
+    return add_key(client, json.dumps(_policy(statement, rows)))
+
+
+def by_session(client: S3, *, rows: list[dict] | None = None, **statement: object) -> S3:
+    """The same user in a session, which may do what the statement says."""
+    return client.assume(_policy(statement, rows))
+
+
+narrowed = pytest.mark.parametrize("limited", [by_key, by_session])
 
 
 def ask_service(client: S3, route: Route):
@@ -196,8 +207,9 @@ def ask_any(client: S3, route: Route):
     return ask_service(client, route) if route in SERVICE else ask(client, route)
 
 
+@narrowed
 @everything
-def test_a_key_whose_policy_denies_exactly_this_is_refused(s3: S3, root: S3, route: Route) -> None:
+def test_a_key_whose_policy_denies_exactly_this_is_refused(limited, s3: S3, root: S3, route: Route) -> None:
     for owner in (s3, S3(s3.wsgi, ROOT_KEY, ROOT_SECRET)):
         denied = {"Effect": "Deny", "Action": route.permission, "Resource": "*"}
         answer = ask_any(limited(owner, rows=[ALL, denied]), route)
@@ -208,35 +220,42 @@ def test_a_key_whose_policy_denies_exactly_this_is_refused(s3: S3, root: S3, rou
     assert ask_any(s3, route).status != 403  # the user's other key is as before
 
 
+@narrowed
 @everything
-def test_a_key_that_may_do_all_but_this_is_refused(s3: S3, route: Route) -> None:
+def test_a_key_that_may_do_all_but_this_is_refused(limited, s3: S3, route: Route) -> None:
     client = limited(s3, rows=[{"Effect": "Allow", "NotAction": route.permission, "Resource": "*"}])
     assert ask_any(client, route).status == 403
 
 
+@narrowed
 @everything
-def test_a_key_that_may_do_exactly_this_is_let_through(s3: S3, route: Route) -> None:
+def test_a_key_that_may_do_exactly_this_is_let_through(limited, s3: S3, route: Route) -> None:
     actions = [route.permission, *INHERENT.get(route.operation, [])]
     answer = ask_any(limited(s3, Action=actions), route)
     assert answer.status != 403
     assert b"AccessDenied" not in answer.body
 
 
+@narrowed
 @everything
-def test_a_policy_of_a_key_gives_nothing_that_its_user_lacks(s3: S3, other: S3, route: Route) -> None:
+def test_a_policy_of_a_key_gives_nothing_that_its_user_lacks(
+    limited, s3: S3, other: S3, route: Route
+) -> None:
     expected = 403 if route not in SERVICE else 200
     assert ask_any(limited(other), route).status == expected
 
 
+@narrowed
 @pytest.mark.parametrize("route", ON_OBJECTS, ids=lambda route: route.operation)
-def test_a_limited_key_does_not_learn_whether_the_object_is_there(s3: S3, route: Route) -> None:
+def test_a_limited_key_does_not_learn_whether_the_object_is_there(limited, s3: S3, route: Route) -> None:
     client = limited(s3, rows=[{**ALL, "Resource": "arn:aws:s3:::bucket/mine/*"}])
     there, missing = ask(client, route), ask(client, route, key="no-such")
     assert there.status == missing.status == 403
     assert (there.body == missing.body == b"") or there.message == missing.message
 
 
-def test_a_key_is_held_to_its_resources_and_conditions(s3: S3) -> None:
+@narrowed
+def test_a_key_is_held_to_its_resources_and_conditions(limited, s3: S3) -> None:
     mine = "arn:aws:s3:::bucket/${aws:username}/*"
     client = limited(
         s3,
@@ -266,6 +285,7 @@ def test_a_key_is_held_to_its_resources_and_conditions(s3: S3) -> None:
     assert client.post("/bucket/other?uploads").status == 403
 
 
+@narrowed
 @pytest.mark.parametrize(
     ("headers", "needed"),
     [
@@ -273,13 +293,14 @@ def test_a_key_is_held_to_its_resources_and_conditions(s3: S3) -> None:
         ({"x-amz-acl": "public-read"}, "s3:PutObjectAcl"),
     ],
 )
-def test_a_key_does_not_smuggle_tags_or_acls_into_uploads(s3: S3, headers, needed) -> None:
+def test_a_key_does_not_smuggle_tags_or_acls_into_uploads(limited, s3: S3, headers, needed) -> None:
     assert limited(s3, Action="s3:PutObject").put("/bucket/new", b"x", headers).status == 403
     assert limited(s3, Action=["s3:PutObject", needed]).put("/bucket/new", b"x", headers).status == 200
 
 
+@narrowed
 def test_root_cannot_be_locked_out_by_a_bucket_policy_but_its_limited_keys_are_limited(
-    s3: S3, root: S3
+    limited, s3: S3, root: S3
 ) -> None:
     put_policy(s3, {"Principal": "*", "Effect": "Deny", "Action": "s3:*"})
     assert limited(root, Action="s3:GetObject").get("/bucket?policy").status == 403

@@ -339,7 +339,14 @@ class Application:
         from s3lite.console.app import Console
 
         seal_key = bootstrap.installation_key(self._catalog, "console-seal-key")
-        return Console(self, self.services, lookup=self._access_key, seal_key=seal_key)
+        metrics = self._metrics
+        return Console(
+            self,
+            self.services,
+            lookup=self._access_key,
+            seal_key=seal_key,
+            totals=metrics.totals if metrics is not None else dict,
+        )
 
     # ------------------------------------------------------------ the answer
 

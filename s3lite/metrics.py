@@ -112,15 +112,27 @@ class Metrics:
             if count:
                 self._swept.labels(kind).inc(count)
 
+    def totals(self) -> dict[str, float]:
+        """Sums over all labels, by name: for the console's plots."""
+        sums: dict[str, float] = {}
+        for family in self._counted().collect():
+            for sample in family.samples:
+                if not sample.name.endswith("_bucket"):
+                    sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+        return sums
+
+    def _counted(self) -> CollectorRegistry:
+        if not self._shared:
+            return self._registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call]  # theirs
+        return registry
+
     def exposition(self, store: Store) -> bytes:
         """All figures in Prometheus' text format. Raises CatalogBusyError, OSError."""
-        registry = CollectorRegistry()
-        if self._shared:
-            MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call]  # theirs
         asked = CollectorRegistry()
         asked.register(_Looked(store))
-        counted = generate_latest(registry if self._shared else self._registry)
-        return bytes(counted + generate_latest(asked))
+        return bytes(generate_latest(self._counted()) + generate_latest(asked))
 
 
 class _Looked:

@@ -1,4 +1,4 @@
-"""Rules for bucket names and object keys.
+"""Rules for bucket names, object keys and ids of users.
 
 Sources: API User Guide, "Bucket naming rules" and "Creating object key names".
 """
@@ -12,7 +12,13 @@ from s3lite.errors import Code, S3Error
 MAX_KEY_BYTES = 1024
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_USER_ID = re.compile(r"(?:[A-Za-z0-9._@+=~:-]+\$)?[A-Za-z0-9._@+=~:-]+")
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
+
+
+def is_valid_user_id(name: str) -> bool:
+    """True for what may be an account's id: it stands unquoted in ACL headers and credentials."""
+    return len(name) <= 128 and _USER_ID.fullmatch(name) is not None
 
 
 def is_valid_bucket_name(name: str) -> bool:

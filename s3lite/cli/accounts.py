@@ -14,15 +14,14 @@ from s3lite.cli.base import App, Refused, app, printable, shared_options, when
 from s3lite.errors import S3Error
 from s3lite.ids import Ids
 from s3lite.model import AccessKey, Account
+from s3lite.names import is_valid_user_id
 from s3lite.times import Clock
 
 if TYPE_CHECKING:
     from s3lite.bootstrap import Storage
     from s3lite.catalog.base import ReadTx, Tx
 
-# Ids stand in ACL headers (id="…", separated by commas), access keys in credentials (/) and V2
-# signatures (:), both unquoted.
-_USER_ID = re.compile(r"(?:[A-Za-z0-9._@+=~:-]+\$)?[A-Za-z0-9._@+=~:-]+")
+# Access keys stand in credentials (/) and V2 signatures (:), unquoted.
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9._@+=~-]{3,128}")
 _SECRET_KEY = re.compile(r"[!-~]{3,128}")
 _EMAIL = re.compile(r"[^\s@,\"<>&]+@[^\s@,\"<>&]+")
@@ -44,11 +43,14 @@ def _matching(pattern: re.Pattern[str], rule: str, *, longest: int) -> Any:
     return check
 
 
-_check_user_id = _matching(
-    _USER_ID,
-    "a user id has up to 128 letters, digits and . _ @ + = ~ : -, with at most one $ after a tenant",
-    longest=128,
-)
+def _check_user_id(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not is_valid_user_id(value):
+        raise click.BadParameter(
+            "a user id has up to 128 letters, digits and . _ @ + = ~ : -, with at most one $ after a tenant"
+        )
+    return value
+
+
 _check_access_key = _matching(
     _ACCESS_KEY, "an access key has 3 to 128 letters, digits and . _ @ + = ~ -", longest=128
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from s3lite.console import browse, callbacks, configure, uploads
+from s3lite.console import browse, callbacks, configure, deliveries, health, people, uploads
 from s3lite.console.client import S3, Wsgi
 from s3lite.console.session import COOKIE, Attempts, Session, Sessions
 from s3lite.console.visit import ROOT, Page, Visit, answer_json, parse_form, render, static
@@ -34,6 +34,12 @@ PAGES: dict[tuple[str, str], Page] = {
     ("POST", "settings"): configure.save,
     ("GET", "composer"): callbacks.composer,
     ("POST", "composer"): callbacks.compose,
+    ("GET", "deliveries"): deliveries.deliveries,
+    ("GET", "delivery"): deliveries.delivery,
+    ("POST", "retry"): deliveries.retry,
+    ("GET", "users"): people.users,
+    ("POST", "users"): people.change,
+    ("GET", "health"): health.health,
 }
 # Called by the console's script with JSON.
 API: dict[str, Callable[[Visit], object]] = {
@@ -42,6 +48,7 @@ API: dict[str, Callable[[Visit], object]] = {
     "part": uploads.part,
     "complete": uploads.complete,
     "abort": uploads.abort,
+    "figures": health.figures,
 }
 
 
@@ -55,9 +62,11 @@ class Console:
         *,
         lookup: Callable[[str], AccessKey | None],
         seal_key: bytes,
+        totals: Callable[[], Mapping[str, float]],
     ) -> None:
         self._wsgi = wsgi
         self._services = services
+        self._totals = totals
         settings = services.settings.console
         self._sessions = Sessions(
             seal_key=seal_key,
@@ -95,6 +104,7 @@ class Console:
             services=self._services,
             session=session,
             s3=S3(self._wsgi, environ, session.key),
+            totals=self._totals,
             rest=rest,
             query=dict(reversed(head.query_items)),
         )

@@ -46,11 +46,17 @@ class Visit:
     services: Services
     session: Session
     s3: S3
+    totals: Callable[[], Mapping[str, float]]  # sums of the metrics by name; empty without any
     rest: str  # what follows the page's name in the path
     query: Mapping[str, str]
     form: Mapping[str, str] = field(default_factory=dict)
     lists: Mapping[str, list[str]] = field(default_factory=dict)  # fields that may occur more than once
     document: Mapping[str, Any] = field(default_factory=dict)  # a JSON body
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the visitor may do what is no operation of S3: the root account, by a key without a policy."""
+        return self.session.key.account.is_root and not self.session.key.policy
 
     @property
     def base(self) -> str:
@@ -74,6 +80,7 @@ class Visit:
             title=title,
             key=self.session.key,
             csrf=self.session.csrf,
+            is_operator=self.is_operator,
             **values,
         )
 

@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from s3lite.callback.listen import Answer, Receiver
 
 from .conftest import ACCESS_KEY, SECRET_KEY, Server, running
 from .test_browser import Browser, browser
@@ -119,6 +123,42 @@ def test_the_composer_shows_request_and_snippets(own_server: Server, console: Br
     text = console.wait_for(lambda text: "webhook-signature" in text)
     assert "boto3" in text
     picture(console, "console-composer", height=1100)
+
+
+def test_deliveries_are_followed_live(own_server: Server, console: Browser) -> None:
+    console.open(own_server.endpoint + CONSOLE + "deliveries")
+    console.click("[data-live]")
+    with Receiver() as receiver:
+        for number in range(12):
+            receiver.default = Answer(status=500) if number % 5 == 4 else Answer(delay_s=0.01 * number)
+            _upload(own_server, f"in/photo-{number}.jpg", receiver.url("/uploaded"))
+        console.wait_for(lambda text: "in/photo-11.jpg" in text and "Error status : 500." in text)
+    picture(console, "console-deliveries", height=900)
+
+
+def test_health_is_plotted(own_server: Server, console: Browser) -> None:
+    console.open(own_server.endpoint + CONSOLE + "health")
+    for _ in range(5):
+        own_server.client().put_object(Bucket="backups", Key="k", Body=b"x" * 200_000)
+        time.sleep(0.6)
+    console.wait_for(lambda text: "KiB" in text.split("What is stored")[0])
+    points = "return document.querySelector('[data-plot=requests] polyline').getAttribute('points').split(' ').length"
+    assert console.script(points) >= 2
+    picture(console, "console-health")
+
+
+def test_a_user_gets_a_key(own_server: Server, console: Browser) -> None:
+    console.open(own_server.endpoint + CONSOLE + "users")
+    console.type("input[name=id]", "alice")
+    console.type("input[name=display_name]", "Alice")
+    console.click("main form.row button.primary")
+    console.wait_for(lambda text: "The secret is shown only now." in text)
+
+
+def _upload(server: Server, key: str, url: str) -> None:
+    callback = {"callbackUrl": url, "callbackBody": "key=${object}", "callbackReply": "standard"}
+    metadata = {"callback": base64.b64encode(json.dumps(callback).encode()).decode()}
+    server.client().put_object(Bucket="photos", Key=key, Body=b"x", Metadata=metadata)
 
 
 def test_pages_are_fit_for_phones_and_the_dark(own_server: Server, console: Browser) -> None:

@@ -136,3 +136,64 @@ function message(request) {
   const found = request.responseXML && request.responseXML.querySelector("Message");
   return found ? found.textContent : `Status ${request.status}`;
 }
+
+// A list that follows what happens: the page is asked for again, and its middle part replaced.
+const live = document.querySelector("[data-live]");
+if (live) {
+  setInterval(async () => {
+    if (!live.checked || document.hidden) return;
+    const response = await fetch(window.location.href);
+    if (!response.ok) return;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    document.querySelector("[data-part]").replaceWith(page.querySelector("[data-part]"));
+  }, 2000);
+}
+
+const plots = document.querySelector("[data-figures]");
+if (plots) plot(plots);
+
+function plot(section) {
+  const series = new Map([...section.querySelectorAll("[data-plot]")].map((figure) => [figure.dataset.plot, { figure, values: [] }]));
+  let before = null, at = 0;
+  const tick = async () => {
+    const response = await fetch(section.dataset.figures, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRF": section.dataset.csrf },
+      body: "{}",
+    });
+    const now = await response.json();
+    const fault = document.getElementById("plot-fault");
+    fault.hidden = response.ok;
+    if (!response.ok) { fault.textContent = now.problem; return; }
+    const time = performance.now() / 1000;
+    if (before) {
+      const rate = (name) => Math.max(now[name] - before[name], 0) / (time - at);
+      const answers = now.answers - before.answers;
+      draw("requests", rate("requests"), (value) => value.toFixed(1));
+      draw("latency", answers > 0 ? 1000 * (now.seconds - before.seconds) / answers : 0, (value) => value.toFixed(1));
+      draw("bytes_in", rate("bytes_in"), bytes);
+      draw("bytes_out", rate("bytes_out"), bytes);
+      draw("callbacks", rate("callbacks"), (value) => value.toFixed(1));
+      draw("in_progress", now.in_progress, (value) => value.toFixed(0));
+    }
+    before = now;
+    at = time;
+  };
+  const draw = (name, value, words) => {
+    const { figure, values } = series.get(name);
+    values.push(value);
+    if (values.length > 60) values.shift();
+    const highest = Math.max(...values, 1e-9);
+    const points = values.map((each, index) => `${(index * 300) / 59},${76 - (72 * each) / highest}`);
+    figure.querySelector("polyline").setAttribute("points", points.join(" "));
+    figure.querySelector("b").textContent = words(value);
+  };
+  tick();
+  setInterval(() => { if (!document.hidden) tick(); }, 1000);
+}
+
+function bytes(count) {
+  let unit = 0;
+  while (count >= 1024 && unit < 4) { count /= 1024; unit += 1; }
+  return `${count.toFixed(unit ? 1 : 0)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+}

@@ -5,6 +5,7 @@ It verifies both signatures of what it gets and answers JSON, or what it was tol
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from s3lite.callback.verify import VerificationError, oss_signature_fits, verify
 
@@ -155,6 +156,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A sender that is killed breaks its connections, which is nothing to print."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -169,6 +175,9 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 self.send_error(411)
                 return
             body = self.rfile.read(int(size))
+            if len(body) < int(size):  # the sender is gone
+                self.close_connection = True
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             answer = receiver.take(self.path, headers, body, self.client_address[1])
             if answer.delay_s:

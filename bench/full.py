@@ -1,6 +1,6 @@
 """The full benchmark: every row of the targets, s3lite beside peers and beside what the machine could do.
 
-    make bench-full                  # a quarter of an hour; writes docs/performance/
+    make bench-full                  # a quarter of an hour; renews docs/performance.md
     .venv/bin/python bench/full.py --rounds 1 --seconds 0.3 --no-peers --out DIR
 
 All servers run at once and are measured in turn, round after round, so that whatever else the machine
@@ -146,8 +146,12 @@ def main() -> int:
     for path in (options.out / "figures.json", options.json):
         if path:
             path.write_text(text)
-    (options.out / "tables.md").write_text(report.tables(found))
-    print(report.tables(found))
+    tables = f"{time.strftime('%d %B %Y')}, {options.rounds} rounds.\n\n{report.tables(found)}"
+    (options.out / "tables.md").write_text(tables)
+    print(tables)
+    if options.out == OUT:
+        report.splice(OUT.with_suffix(".md"), tables)
+        (OUT / "tables.md").unlink()
     report.plots(found, options.out)
     return 0
 

@@ -34,7 +34,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from gunicorn import util
-from gunicorn.http import Request, RequestParser, wsgi
+from gunicorn.http import Request, RequestParser, message, wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers import base
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
@@ -86,6 +86,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def init_process(self) -> None:
         RequestParser.mesg_class = _Request
         wsgi.Response = _Response
+        # gunicorn caps its own setting at 8,190: too short for presigned URLs that carry a callback.
+        message.MAX_REQUEST_LINE = self.cfg.limit_request_line
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._crew = Crew(self._lead, most=self.cfg.threads)
         waiting.serve_with(ahead=self._crew.hand_over, gather=self._crew.gather)

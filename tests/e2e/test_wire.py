@@ -108,6 +108,13 @@ def test_a_refusal_reaches_a_client_that_sends_its_body_anyway(server: Server, b
     assert b"AccessDenied" in received
 
 
+@pytest.mark.parametrize(("size", "status"), [(30_000, b"200"), (33_000, b"414")])
+def test_request_lines_may_be_long(server: Server, size: int, status: bytes) -> None:
+    with closing(connect(server)) as sock:
+        sock.sendall(head(server, "GET", "/.s3lite/health?x=" + "a" * size, "Connection: close"))
+        assert answer(sock).startswith(b"HTTP/1.1 " + status)
+
+
 def test_connections_are_kept(server: Server, bucket: str) -> None:
     with closing(connect(server)) as sock:
         for _ in range(3):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -137,6 +138,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and so end the servers
     with harness.scratch(options.dir) as directory:
         found = compared(options, directory)
         found["growth"] = growth.measure(directory, seconds=options.seconds, keys=options.grow_to)

@@ -87,7 +87,12 @@ def _weed(directory: Path, port: int) -> tuple[list[str], str, bool]:
     }
     command = [str(program("weed")), "server", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += ["-master.volumeSizeLimitMB=1024", "-volume.max=100", "-filer", "-s3", f"-s3.port={port}"]
-    command += [f"-s3.port.grpc={free_port()}", f"-s3.config={directory}/s3.json", "-s3.iam=false"]
+    command += [
+        f"-s3.port.grpc={free_port()}",
+        f"-s3.config={directory}/s3.json",
+        "-s3.iam=false",
+        "-s3.port.iceberg=0",
+    ]
     command += [f"{option}={number}" for option, number in ports.items()]
     return command, "nothing synced", True
 
@@ -100,12 +105,13 @@ def _rclone(directory: Path, port: int) -> tuple[list[str], str, bool]:
 
 
 def _wait(signer: Signer, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until it makes a bucket. Raises RuntimeError."""
+    """Until it takes an object. Raises RuntimeError."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         client = Client(signer, timeout_s=5)
         try:
-            if client.call("PUT", "/ready").status == 200:
+            made = client.call("PUT", "/ready").status in (200, 409)
+            if made and client.call("PUT", "/ready/key", b"x").status == 200:
                 return
         except OSError:
             pass

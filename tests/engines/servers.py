@@ -60,8 +60,19 @@ class Postgres:
         self.execute(f"CREATE SCHEMA {schema}")
         return f"{self.url}?options={quote(f'-csearch_path={schema}')}"
 
+    def empty(self, url):
+        """Forget every row of it, which takes a tenth of the time of making it again."""
+        schema = schema_of(url)
+        tables = self.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,))
+        deletes = [f"DELETE FROM {schema}.{name}" for (name,) in tables if name != "schema_version"]
+        self.execute("; ".join(["SET session_replication_role = replica", *deletes]))  # no order needed
+
     def drop(self, url):
-        self.execute(f"DROP SCHEMA {url.rpartition('%3D')[2]} CASCADE")
+        self.execute(f"DROP SCHEMA {schema_of(url)} CASCADE")
+
+
+def schema_of(url):
+    return url.rpartition("%3D")[2]
 
 
 class Ceph:
@@ -104,6 +115,7 @@ class Engines:
         self._postgres = None
         self._ceph = None
         self._urls = {}
+        self._spare = []
 
     @property
     def postgres(self):
@@ -125,7 +137,7 @@ class Engines:
             index, _, kept = self.pair.partition("+")
             urls = {}
             if index == "postgres":
-                urls["database_url"] = self.postgres.database()
+                urls["database_url"] = self._spare.pop() if self._spare else self.postgres.database()
             if kept == "rados":
                 urls["blobs_url"] = self.ceph.namespace()
             self._urls[str(data_dir)] = urls
@@ -135,7 +147,8 @@ class Engines:
         """What `storage` made is not needed any more."""
         urls = self._urls.pop(str(data_dir), {})
         if "database_url" in urls:
-            self.postgres.drop(urls["database_url"])
+            self.postgres.empty(urls["database_url"])
+            self._spare.append(urls["database_url"])
 
     def remove(self):
         for engine in (self._postgres, self._ceph):

@@ -57,16 +57,26 @@ def prepare(settings: Settings, *, clock: Clock, ids: Ids) -> Storage:
         )
     Path(settings.data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as opened:
-        catalog = open_catalog(settings, clock)
+        catalog, blobs = open_storage(settings, clock=clock)
         opened.callback(catalog.close)
-        blobs = open_blobs(settings)
         opened.callback(blobs.close)
-        catalog.migrate()
         root, is_new = _root(settings, catalog, clock, ids)
         keyring = Keyring(settings.keyring_file, now=lambda: rfc3339(clock.time()))
         storage = Storage(catalog, blobs, _callback_keys(catalog), keyring, root, is_new)
         opened.pop_all()
     return storage
+
+
+def open_storage(settings: Settings, *, clock: Clock) -> tuple[Catalog, BlobStore]:
+    """Index and bytes that the settings name, with their schema and nothing in them. Raises `CANNOT_START`."""
+    with ExitStack() as opened:
+        catalog = open_catalog(settings, clock)
+        opened.callback(catalog.close)
+        blobs = open_blobs(settings)
+        opened.callback(blobs.close)
+        catalog.migrate()
+        opened.pop_all()
+    return catalog, blobs
 
 
 def is_installed(settings: Settings) -> bool:

@@ -33,7 +33,7 @@ ONE_DOOR = {
     "urllib3": {"callback/pools.py"},
     "sqlite3": {"catalog/sqlite.py"},
     "rados": {"blobs/rados.py"},
-    "psycopg": {"catalog/postgres.py"},
+    "psycopg": {"catalog/postgres.py", "catalog/postgres_session.py"},
     "multipart": {"wire/form.py"},
     "prometheus_client": {"metrics.py"},
     "jinja2": {"console/visit.py"},

@@ -36,8 +36,11 @@ class BlobWriter(Protocol):
 class BlobStore(Protocol):
     """Immutable bytes. Safe to use from many threads, and from many processes on one store."""
 
-    def create(self, *, size: int | None = None) -> BlobWriter:
-        """Begin a blob. With ``size`` known, room for it is reserved first: OSError ENOSPC when there is none."""
+    def create(self, *, size: int | None = None, blob: BlobId | None = None) -> BlobWriter:
+        """Begin a blob, under a new id or, for a copy from another store, under ``blob``: where there is one
+        of that id already, `BlobWriter.commit` replaces it or raises FileExistsError.
+
+        With ``size`` known, room for it is reserved first: OSError ENOSPC when there is none."""
 
     def read(self, blob: BlobId, *, offset: int, length: int) -> Iterator[bytes]:
         """Yield exactly ``length`` bytes from ``offset``, in pieces of up to 1 MiB.

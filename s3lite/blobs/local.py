@@ -180,9 +180,9 @@ class LocalBlobs:
         """Where a blob lies."""
         return f"{self._blobs}/{blob[-2:]}/{blob}"
 
-    def create(self, *, size: int | None = None) -> _LocalWriter:
+    def create(self, *, size: int | None = None, blob: BlobId | None = None) -> _LocalWriter:
         """See `BlobStore.create`."""
-        return _LocalWriter(self, BlobId(self._ids.blob()), size)
+        return _LocalWriter(self, blob or BlobId(self._ids.blob()), size)
 
     def read(self, blob: BlobId, *, offset: int, length: int) -> Iterator[bytes]:
         """See `BlobStore.read`. A file that ends early is an OSError (EIO)."""

@@ -22,13 +22,12 @@ class MemoryBlobs:
         self._lock = threading.Lock()
         self._blobs: dict[BlobId, tuple[bytes, float]] = {}
 
-    def create(self, *, size: int | None = None) -> _MemoryWriter:
+    def create(self, *, size: int | None = None, blob: BlobId | None = None) -> _MemoryWriter:
         """See `BlobStore.create`; room is not reserved."""
-        return _MemoryWriter(self)
+        return _MemoryWriter(self, blob or BlobId(self._ids.blob()))
 
-    def keep(self, data: bytes) -> BlobId:
+    def keep(self, blob: BlobId, data: bytes) -> BlobId:
         """Enter a finished blob."""
-        blob = BlobId(self._ids.blob())
         with self._lock:
             self._blobs[blob] = (data, self._clock.time())
         return blob
@@ -70,8 +69,9 @@ class MemoryBlobs:
 class _MemoryWriter:
     """`BlobWriter` into a buffer."""
 
-    def __init__(self, store: MemoryBlobs) -> None:
+    def __init__(self, store: MemoryBlobs, blob: BlobId) -> None:
         self._store = store
+        self._blob = blob
         self._buffer = bytearray()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -80,7 +80,7 @@ class _MemoryWriter:
 
     def commit(self) -> BlobId:
         """See `BlobWriter.commit`."""
-        return self._store.keep(bytes(self._buffer))
+        return self._store.keep(self._blob, bytes(self._buffer))
 
     def __enter__(self) -> Self:
         return self

@@ -212,14 +212,14 @@ class RadosBlobs:
 
     # -- BlobStore
 
-    def create(self, *, size: int | None = None) -> _RadosWriter:
+    def create(self, *, size: int | None = None, blob: BlobId | None = None) -> _RadosWriter:
         """See `BlobStore.create`. Room is asked for, not reserved."""
         link = self.link()
         if size is not None and size > link.stripe * _STRIPES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if size is not None and size > link.stripe and size > self._room(link):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return _RadosWriter(self, link, BlobId(self._ids.blob()))
+        return _RadosWriter(self, link, blob or BlobId(self._ids.blob()))
 
     def _room(self, link: Link) -> int:
         """Bytes that the cluster says are free; asked now and then."""

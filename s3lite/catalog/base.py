@@ -11,7 +11,7 @@ bytes after a grace period (`due_garbage`, `forget_garbage`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
@@ -461,5 +461,19 @@ class Catalog(Protocol):
 
     def iter_versions(self) -> Iterator[ObjectVersion]:
         """Every version, for `s3lite check --deep`; memory is constant."""
+
+    def freeze(self, *, on: bool) -> None:
+        """Refuse every change, of every process and node, with CatalogBusyError, until it is off again."""
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """The names of a table's columns."""
+
+    def dump(self, table: str, columns: Sequence[str]) -> Iterator[tuple[object, ...]]:
+        """Every row of a table, as the engine keeps it; memory is constant. For a frozen index."""
+
+    def load(
+        self, tables: Iterable[tuple[str, Sequence[str], Iterable[tuple[object, ...]]]]
+    ) -> dict[str, int]:
+        """Fill empty tables (name, columns, rows), all in one transaction; how many rows each has then."""
 
     def close(self) -> None: ...

@@ -10,33 +10,40 @@ is in doubt asks for that row with a lock, which also waits for a server process
 it. Transaction ids would not do: after a crash the server may give the same one again.
 """
 
+# ruff: noqa: S608  # only names of tables and columns of this package are put together
+
 from __future__ import annotations
 
-import errno
 import os
 import random
-import secrets as entropy
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import lru_cache
-from hashlib import blake2b
 from time import monotonic
-from typing import Any, TypeVar
-from zlib import crc32
+from typing import TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
-from psycopg.types.numeric import Int8BinaryDumper
-from psycopg.types.string import StrBinaryDumper
 
 from s3lite import waiting
-from s3lite.catalog import dialect
+from s3lite.catalog import dialect, transfer
 from s3lite.catalog.base import CatalogBusyError, ReadTx, Tx
-from s3lite.catalog.dialect import Lock
 from s3lite.catalog.pool import Pool, PoolEmptyError
+from s3lite.catalog.postgres_session import (
+    LOCK_TWO,
+    SCHEMA,
+    ConflictError,
+    CrowdedError,
+    LostError,
+    PgConnection,
+    ReadSession,
+    UnknownError,
+    UpgradeError,
+    Values,
+    WriteSession,
+    connect,
+)
 from s3lite.catalog.rows import Row
 from s3lite.catalog.schema import MIGRATIONS, SchemaError
 from s3lite.catalog.secrets import SecretBox
@@ -47,24 +54,12 @@ from s3lite.settings import DatabaseSettings, SettingsError
 from s3lite.times import Clock
 
 T = TypeVar("T")
-Values = Sequence[object]
 
 _OLDEST = 14_00_00
 _CONFLICTS = 20  # runs of one `work` that lost against others, before the caller is told to come again
 _PAGE = 500
 _SESSION_AGE_MS = 3_600_000
 
-_SETTINGS = (
-    "SET client_min_messages = error",
-    "SET default_transaction_isolation = 'read committed'",
-    # Every statement of a request has its index, whatever its values: one plan does for all of them. The
-    # others keep a table that has just filled up, and whose statistics still say that it is empty, from
-    # being read whole.
-    "SET plan_cache_mode = force_generic_plan",
-    "SET enable_seqscan = off",
-    "SET enable_bitmapscan = off",
-    "SET jit = off",
-)
 # What the migrations cannot say in words that both engines share.
 _PREPARE = (
     "CREATE TABLE IF NOT EXISTS schema_version (only_row boolean PRIMARY KEY, version bigint NOT NULL)",
@@ -72,29 +67,7 @@ _PREPARE = (
     " WITH (fillfactor = 50)",
 )
 _FINISH = ("ALTER TABLE inline ALTER COLUMN data SET STORAGE EXTERNAL",)  # objects are seldom text
-_MARK = (
-    "INSERT INTO sessions (id, mark, used_ms) VALUES ($1, $2, $3) "
-    "ON CONFLICT (id) DO UPDATE SET mark = excluded.mark, used_ms = excluded.used_ms"
-)
 _ASK_MARK = "SELECT mark FROM sessions WHERE id = $1 FOR UPDATE"
-
-# Classes of advisory locks with two numbers; keys are locked by one number.
-_BUCKET, _UPLOAD, _TABLE, _SCHEMA = 1, 2, 3, 4
-_INT4 = (1 << 31) - 1
-_LOCK_KEY = "SELECT pg_advisory_xact_lock($1)"
-_LOCK_TWO = "SELECT pg_advisory_xact_lock(CAST($1 AS int), CAST($2 AS int))"
-_SHARE_TWO = _LOCK_TWO.replace("_lock(", "_lock_shared(")
-_LOCK_BUCKET = (
-    f"SELECT id, pg_advisory_xact_lock({_BUCKET}, CAST(id % {_INT4} AS int)) FROM buckets WHERE name = $1"  # noqa: S608
-)
-_SHARE_BUCKET = _LOCK_BUCKET.replace("_lock(", "_lock_shared(")
-
-# PostgreSQL documentation, appendix A. Classes are the first two characters.
-_AGAIN = frozenset({"40001", "40P01", "55P03"})  # serialization, deadlock, lock not to be had
-_AWAY = frozenset({"57P01", "57P02", "57P03", "57P05", "25006", "53300"})  # stopping, starting, standby, full
-_ERRNO = {"53100": errno.ENOSPC, "58030": errno.EIO, "XX001": errno.EIO, "XX002": errno.EIO}
-_OUT_OF_LOCKS = "53200"
-_BUSY = frozenset({"57014"})  # statement_timeout
 
 _instances: weakref.WeakSet[PostgresCatalog] = weakref.WeakSet()
 _inherited: list[object] = []  # a parent's connections: a child must not even close them
@@ -106,262 +79,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-class LostError(Exception):
-    """The server went away, or is not there, and nothing of the transaction has happened."""
-
-
-class _UnknownError(Exception):
-    """The server went away while it was to commit."""
-
-
-class _ConflictError(Exception):
-    """Another transaction was in the way; a new run may succeed."""
-
-
-class _UpgradeError(Exception):
-    """The work changes a bucket that it has begun to share."""
-
-
-class _CrowdedError(Exception):
-    """The server has no room for as many locks."""
-
-
-class _Text(StrBinaryDumper):
-    """Text, which holds no NUL in PostgreSQL: its neighbour in the order stands in for it.
-
-    Nothing that is stored has one; what clients ask for may, and then matches nothing.
-    """
-
-    def dump(self, obj: str) -> bytes:
-        return obj.replace("\0", "\x01").encode()
-
-
-def translated(error: psycopg.Error) -> Exception:
-    """PostgreSQL's error as the parts of this module, and `Catalog`, raise it."""
-    state = error.sqlstate or ""
-    message = f"index: {error}".strip()
-    if (
-        state in _AWAY
-        or state.startswith("08")
-        or (not state and isinstance(error, psycopg.OperationalError))
-    ):
-        return LostError(message)
-    if state in _AGAIN:
-        return _ConflictError(message)
-    if state == _OUT_OF_LOCKS:
-        return _CrowdedError(message)
-    if state in _BUSY:
-        return CatalogBusyError(message)
-    if state in _ERRNO:
-        return OSError(_ERRNO[state], message)
-    if state.startswith("23"):
-        return ValueError(message)
-    return error
-
-
-class PgConnection:
-    """One connection, its cursors, and the number of its last commit."""
-
-    def __init__(self, raw: psycopg.Connection[Row]) -> None:
-        self.raw = raw
-        self.born = monotonic()
-        self.session = entropy.token_hex(16)
-        self.mark = 0
-        self.cursor = raw.cursor(binary=True)
-        self.aside = raw.cursor(binary=True)
-        self._is_lost = False
-
-    @property
-    def is_usable(self) -> bool:
-        """False once it broke, or when a thread was interrupted inside a transaction or answer."""
-        return not self._is_lost and self.raw.info.transaction_status == TransactionStatus.IDLE
-
-    def execute(self, sql: str, values: Values) -> psycopg.Cursor[Row]:
-        """Run one statement. Raises what `translated` makes of errors."""
-        try:
-            return self.cursor.execute(sql, values)
-        except psycopg.Error as error:
-            raise self.failed(error) from error
-
-    def failed(self, error: psycopg.Error) -> Exception:
-        """The error translated; a connection that broke is not used again."""
-        problem = LostError(f"index: {error}") if self.raw.closed else translated(error)
-        if isinstance(problem, LostError):
-            self._is_lost = True
-        return problem
-
-    def close(self) -> None:
-        """Close, which rolls back what is open."""
-        with suppress(psycopg.Error):
-            self.raw.close()
-
-
-@lru_cache(maxsize=1024)
-def _planned(sql: str) -> tuple[str, tuple[Lock, ...]]:
-    return dialect.statement(sql), dialect.locks_of(sql)
-
-
-class _ReadSession:
-    """`sql.Session` whose statements stand alone, each on whatever connection is free."""
-
-    def __init__(self, catalog: PostgresCatalog) -> None:
-        self._catalog = catalog
-
-    def one(self, sql: str, values: Values = ()) -> Row | None:
-        """See `sql.Session`."""
-        return self._catalog.ask(_planned(sql)[0], values, lambda cursor: cursor.fetchone())
-
-    def all(self, sql: str, values: Values = ()) -> list[Row]:
-        """See `sql.Session`."""
-        return self._catalog.ask(_planned(sql)[0], values, lambda cursor: cursor.fetchall())
-
-    def run(self, sql: str, values: Values = ()) -> int:
-        """See `sql.Session`. Readers change nothing, and a change is not to be repeated."""
-        raise NotImplementedError
-
-
-class _WriteSession:
-    """`sql.Session` inside a transaction; takes the locks of `dialect` on the way.
-
-    BEGIN and locks travel together with the first statement that needs them, in one round trip.
-    ``strong``: buckets are locked exclusively from the start. ``coarse``: whole buckets in place of keys,
-    for transactions with more keys than the server has room for.
-    """
-
-    def __init__(self, connection: PgConnection, *, strong: bool, coarse: bool) -> None:
-        self._connection = connection
-        self._strong = strong or coarse
-        self._coarse = coarse
-        self._held: set[tuple[int, int]] = set()
-        self._shared: set[int] = set()
-        self._waiting: list[tuple[str, Values]] = [("BEGIN", ())]
-        self.has_changed = False
-
-    def one(self, sql: str, values: Values = ()) -> Row | None:
-        """See `sql.Session`."""
-        return self._execute(sql, values).fetchone()
-
-    def all(self, sql: str, values: Values = ()) -> list[Row]:
-        """See `sql.Session`."""
-        return self._execute(sql, values).fetchall()
-
-    def run(self, sql: str, values: Values = ()) -> int:
-        """See `sql.Session`."""
-        return self._execute(sql, values).rowcount
-
-    def _execute(self, sql: str, values: Values) -> psycopg.Cursor[Row]:
-        text, locks = _planned(sql)
-        by_name = None
-        for lock in locks:
-            if lock.kind == "bucket_name":
-                by_name = values[lock.places[0]]
-            else:
-                self._need(lock, values)
-        self.has_changed = self.has_changed or not text.lstrip().startswith("SELECT")
-        if by_name is not None:
-            return self._execute_on_bucket(text, values, by_name)
-        if not self._waiting:
-            return self._connection.execute(text, values)
-        return self._pipelined(text, values)
-
-    def _pipelined(self, text: str, values: Values) -> psycopg.Cursor[Row]:
-        """What waits and the statement, in one round trip."""
-        connection = self._connection
-        waiting, self._waiting = self._waiting, []
-        try:
-            with connection.raw.pipeline():
-                for each, its_values in waiting:
-                    connection.aside.execute(each, its_values)
-                connection.cursor.execute(text, values)
-        except psycopg.Error as error:
-            raise connection.failed(error) from error
-        return connection.cursor
-
-    def _execute_on_bucket(self, text: str, values: Values, name: object) -> psycopg.Cursor[Row]:
-        """Lock the bucket of this name and ask about it, until both were the same bucket."""
-        while True:
-            self._waiting.append((_LOCK_BUCKET if self._strong else _SHARE_BUCKET, (name,)))
-            cursor = self._pipelined(text, values)
-            locked = self._connection.aside.fetchone()
-            found = cursor.fetchone()
-            if locked is not None:
-                if self._strong:
-                    self._held.add((_BUCKET, locked[0]))
-                else:
-                    self._shared.add(locked[0])
-            if found is None or (locked is not None and found[0] == locked[0]):
-                if found is not None:
-                    cursor.scroll(0, mode="absolute")
-                return cursor
-
-    def _need(self, lock: Lock, values: Values) -> None:
-        """Have a lock taken before the next statement, unless the transaction holds it."""
-        named = [values[place] for place in lock.places]
-        if lock.kind == "table":
-            self._lock(_TABLE, crc32(lock.table.encode()) & _INT4)
-        elif lock.kind == "upload":
-            self._lock(_UPLOAD, _number(named[0]))
-        elif lock.kind == "bucket" or self._coarse:
-            self._need_bucket(_number(named[0]), is_shared=lock.is_shared)
-        else:
-            self._lock(0, _key_number(_number(named[0]), named[1]))
-
-    def _need_bucket(self, bucket: int, *, is_shared: bool) -> None:
-        if not is_shared and bucket in self._shared:
-            # Two that share a lock and both want it for themselves would wait for one another.
-            raise _UpgradeError
-        if self._strong or not is_shared:
-            self._lock(_BUCKET, bucket)
-        elif bucket not in self._shared and (_BUCKET, bucket) not in self._held:
-            self._shared.add(bucket)
-            self._waiting.append((_SHARE_TWO, (_BUCKET, bucket % _INT4)))
-
-    def _lock(self, kind: int, number: int) -> None:
-        if (kind, number) not in self._held:
-            self._held.add((kind, number))
-            if kind:
-                self._waiting.append((_LOCK_TWO, (kind, number % _INT4)))
-            else:
-                self._waiting.append((_LOCK_KEY, (number,)))
-
-    def commit(self, now_ms: int) -> None:
-        """Commit. Raises _UnknownError when the connection broke meanwhile."""
-        connection = self._connection
-        if self._waiting and self._waiting[0][0] == "BEGIN":
-            return  # nothing was asked
-        try:
-            if not self.has_changed:
-                connection.aside.execute("COMMIT")
-                return
-            connection.mark += 1
-            with connection.raw.pipeline():
-                connection.aside.execute(_MARK, (connection.session, connection.mark, now_ms))
-                connection.aside.execute("COMMIT")
-        except psycopg.Error as error:
-            problem = connection.failed(error)
-            if isinstance(problem, LostError) and self.has_changed:
-                raise _UnknownError(str(problem)) from error
-            raise problem from error
-
-    def roll_back(self) -> None:
-        """Undo everything. A connection on which that fails is in no state to be used again."""
-        if not (self._waiting and self._waiting[0][0] == "BEGIN"):
-            with suppress(psycopg.Error):
-                self._connection.aside.execute("ROLLBACK")
-
-
-def _number(value: object) -> int:
-    assert isinstance(value, int)
-    return value
-
-
-def _key_number(bucket_id: int, key: object) -> int:
-    """The number under which a key is locked. Two keys may share one, and then wait for each other."""
-    assert isinstance(key, bytes)
-    digest = blake2b(bucket_id.to_bytes(8, "big") + key, digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 class PostgresCatalog:
@@ -384,7 +101,7 @@ class PostgresCatalog:
 
     def _reset(self) -> None:
         self._pool: Pool[PgConnection] = Pool(self._connect, self._limits.connections)
-        self._reader = SqlRead(_ReadSession(self), self._secrets)
+        self._reader = SqlRead(ReadSession(self.ask), self._secrets)
         self._reading = nullcontext(self._reader)
 
     def forget_connections(self) -> None:
@@ -395,46 +112,7 @@ class PostgresCatalog:
     # -- connections
 
     def _connect(self) -> PgConnection:
-        limits = self._limits
-        defaults: dict[str, Any] = {
-            "application_name": "s3lite",
-            "connect_timeout": max(2, round(limits.connect_timeout_s)),  # libpq knows no less than two
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": round(limits.statement_timeout_s * 1000) + 5000,
-        }
-        try:
-            raw = psycopg.connect(
-                self._url,
-                autocommit=True,
-                cursor_factory=psycopg.RawCursor,
-                prepare_threshold=2 if limits.prepare else None,
-                **{name: value for name, value in defaults.items() if name not in self._given},
-            )
-        except psycopg.Error as error:
-            raise LostError(f"index: {error}".strip()) from error
-        raw.prepared_max = 300
-        raw.adapters.register_dumper(int, Int8BinaryDumper)  # one type, so one prepared statement
-        raw.adapters.register_dumper(str, _Text)
-        connection = PgConnection(raw)
-        synchronous = "on" if self._durability == "full" else "off"
-        timeout_ms = round(limits.statement_timeout_s * 1000)
-        try:
-            raw.execute(
-                "; ".join(
-                    (
-                        *_SETTINGS,
-                        f"SET synchronous_commit = {synchronous}",
-                        f"SET statement_timeout = {timeout_ms}",
-                        f"SET idle_in_transaction_session_timeout = {2 * timeout_ms}",
-                    )
-                )
-            )
-        except psycopg.Error as error:
-            connection.close()
-            raise connection.failed(error) from error
-        return connection
+        return connect(self._url, self._given, durability=self._durability, limits=self._limits)
 
     @contextmanager
     def _borrowed(self, timeout_s: float) -> Iterator[PgConnection]:
@@ -458,7 +136,7 @@ class PostgresCatalog:
                     return take(connection.execute(sql, values))
             except LostError as error:
                 self._wait_or_give_up(pause, deadline, error)
-            except (_ConflictError, _CrowdedError) as error:
+            except (ConflictError, CrowdedError) as error:
                 raise CatalogBusyError(str(error)) from error
 
     def _wait_or_give_up(self, pause: _Pause, deadline: float, error: Exception) -> None:
@@ -471,13 +149,13 @@ class PostgresCatalog:
     def _transact(self, work: Callable[[SqlTx], T], timeout_s: float, *, strong: bool, coarse: bool) -> T:
         """One run of ``work`` in a transaction of its own."""
         with self._borrowed(timeout_s) as connection:
-            session = _WriteSession(connection, strong=strong, coarse=coarse)
+            session = WriteSession(connection, strong=strong, coarse=coarse)
             tx = SqlTx(session, self._secrets, self._clock.time_ms)
             try:
                 result = work(tx)
                 tx.settle()
                 session.commit(self._clock.time_ms())
-            except _UnknownError as error:
+            except UnknownError as error:
                 doubtful = error
             except BaseException:
                 session.roll_back()
@@ -495,7 +173,7 @@ class PostgresCatalog:
             try:
                 with self._borrowed(max(deadline - monotonic(), 0)) as connection:
                     row = connection.execute(_ASK_MARK, (session,)).fetchone()
-            except (LostError, _ConflictError) as error:
+            except (LostError, ConflictError) as error:
                 if monotonic() >= deadline:
                     raise CatalogBusyError(f"{doubt}; whether it was committed is not known") from error
                 pause()
@@ -524,13 +202,13 @@ class PostgresCatalog:
         while True:
             try:
                 return self._transact(work, max(deadline - monotonic(), 0), strong=strong, coarse=coarse)
-            except _UpgradeError:
+            except UpgradeError:
                 strong = True
-            except _CrowdedError as error:
+            except CrowdedError as error:
                 if coarse:
                     raise CatalogBusyError(str(error)) from error
                 coarse = True
-            except _ConflictError as error:
+            except ConflictError as error:
                 conflicts += 1
                 if conflicts >= _CONFLICTS:
                     raise CatalogBusyError(str(error)) from error
@@ -563,7 +241,7 @@ class PostgresCatalog:
         self._check_server(connection.raw)
         try:
             connection.execute("BEGIN", ())
-            connection.execute(_LOCK_TWO, (_SCHEMA, 0))
+            connection.execute(LOCK_TWO, (SCHEMA, 0))
             self._bring_up_to_date(connection)
             connection.execute("COMMIT", ())
         except BaseException:
@@ -633,6 +311,68 @@ class PostgresCatalog:
         before_ms = self._clock.time_ms() - _SESSION_AGE_MS
         self.ask("DELETE FROM sessions WHERE used_ms < $1", (before_ms,), lambda cursor: cursor.rowcount)
         return 0
+
+    @contextmanager
+    def _transaction(self) -> Iterator[PgConnection]:
+        """A transaction beside `write`, for all of the index and as long as it takes."""
+        try:
+            with self._borrowed(self._limits.wait_s) as connection:
+                try:
+                    connection.execute("BEGIN", ())
+                    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                        connection.execute(f"SET LOCAL {limit} = 0", ())
+                    yield connection
+                    connection.execute("COMMIT", ())
+                except BaseException:
+                    with suppress(psycopg.Error):
+                        connection.raw.execute("ROLLBACK")
+                    raise
+        except (LostError, ConflictError) as error:
+            raise CatalogBusyError(str(error)) from error
+
+    def freeze(self, *, on: bool) -> None:
+        """See `Catalog.freeze`: triggers, which all nodes meet. Waits for transactions in progress."""
+        with self._transaction() as connection:
+            for sql in transfer.freeze_postgres() if on else transfer.thaw_postgres():
+                connection.execute(sql, ())
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """See `Catalog.columns`."""
+        found = self.ask(
+            "SELECT column_name::text FROM information_schema.columns "
+            "WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position",
+            (table,),
+            lambda cursor: cursor.fetchall(),
+        )
+        return tuple(row[0] for row in found)
+
+    def dump(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
+        """See `Catalog.dump`; by a cursor of the server."""
+        with self._transaction() as connection:
+            connection.execute(f"DECLARE dump CURSOR FOR SELECT {', '.join(columns)} FROM {table}", ())
+            while page := connection.execute(f"FETCH {_PAGE} FROM dump", ()).fetchall():
+                yield from page
+
+    def load(self, tables: Iterable[tuple[str, Sequence[str], Iterable[Row]]]) -> dict[str, int]:
+        """See `Catalog.load`; by COPY. Afterwards new rows are numbered behind these."""
+        counted = {}
+        with self._transaction() as connection:
+            for table, columns, found in tables:
+                connection.fill(f"COPY {table} ({', '.join(columns)}) FROM STDIN", found)
+                counted[table] = connection.execute(f"SELECT count(*) FROM {table}", ()).fetchall()[0][0]
+            numbered = connection.execute(
+                "SELECT table_name::text, column_name::text FROM information_schema.columns "
+                "WHERE table_schema = current_schema() AND is_identity = 'YES'",
+                (),
+            ).fetchall()
+            for table, column in numbered:
+                connection.execute(
+                    f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), "
+                    f"(SELECT coalesce(max({column}), 0) + 1 FROM {table}), false)",
+                    (),
+                )
+        self.ask("VACUUM (ANALYZE)", (), lambda cursor: cursor.statusmessage)
+        return counted
 
     def close(self) -> None:
         """See `Catalog.close`."""

@@ -7,6 +7,8 @@ Memory maps stay off: they gained nothing measurable, and a disk error in one is
 ``:memory:`` as path gives an index that lives in one connection; reads then wait for writes.
 """
 
+# ruff: noqa: S608  # only names of tables and columns of this package are put together
+
 from __future__ import annotations
 
 import errno
@@ -14,11 +16,12 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
+from s3lite.catalog import transfer
 from s3lite.catalog.base import CatalogBusyError, ReadTx, Tx
 from s3lite.catalog.group import GroupCommit, Job
 from s3lite.catalog.rows import Row
@@ -75,6 +78,8 @@ def translated(error: sqlite3.Error) -> Exception:
         return CatalogBusyError(str(error))
     if code in _ERRNO:
         return OSError(_ERRNO[code], f"index: {error}")
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+        return CatalogBusyError(str(error))  # the only triggers are those of `transfer`
     if code == sqlite3.SQLITE_CONSTRAINT:
         return ValueError(f"index: {error}")
     return error
@@ -107,6 +112,23 @@ class SqliteSession:
         """See `sql.Session`."""
         try:
             return self._cursor.execute(sql, values).rowcount
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def pages(self, sql: str, size: int) -> Iterator[Row]:
+        """Every row of a long answer."""
+        with closing(self.connection.cursor()) as cursor:
+            try:
+                cursor.execute(sql)
+                while page := cursor.fetchmany(size):
+                    yield from page
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    def fill(self, sql: str, found: Iterable[Row]) -> None:
+        """Run a change for each of many rows."""
+        try:
+            self._cursor.executemany(sql, found)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -395,6 +417,45 @@ class SqliteCatalog:
             statement = f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})"
             _, logged, moved = tx.session.all(statement)[0]
         return int(logged - moved)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[SqliteSession]:
+        """A transaction beside `write`, for all of the index."""
+        with self._exclusive():
+            session = self._writing()
+            try:
+                session.run("BEGIN IMMEDIATE")
+                yield session
+                session.run("COMMIT")
+            except BaseException:
+                self._recover(session)
+                raise
+
+    def freeze(self, *, on: bool) -> None:
+        """See `Catalog.freeze`: triggers, which all connections of all processes meet."""
+        with self._transaction() as session:
+            for statement in transfer.freeze_sqlite() if on else transfer.thaw_sqlite():
+                session.run(statement)
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """See `Catalog.columns`."""
+        with self._reading() as tx:
+            return tuple(row[1] for row in tx.session.all(f"PRAGMA table_info({table})"))
+
+    def dump(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
+        """See `Catalog.dump`."""
+        with self._reading() as tx:
+            yield from tx.session.pages(f"SELECT {', '.join(columns)} FROM {table}", _PAGE)
+
+    def load(self, tables: Iterable[tuple[str, Sequence[str], Iterable[Row]]]) -> dict[str, int]:
+        """See `Catalog.load`."""
+        counted = {}
+        with self._transaction() as session:
+            for table, columns, found in tables:
+                places = ", ".join("?" * len(columns))
+                session.fill(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", found)
+                counted[table] = session.all(f"SELECT count(*) FROM {table}")[0][0]
+        return counted
 
     def close(self) -> None:
         """See `Catalog.close`."""

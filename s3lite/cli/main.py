@@ -14,6 +14,7 @@ from s3lite.cli.callbacks import callback
 from s3lite.cli.form import form
 from s3lite.cli.key_policy import key_policy
 from s3lite.cli.keyring import keyring
+from s3lite.cli.migrate import migrate
 from s3lite.cli.sessions import session
 from s3lite.cli.upkeep import check, sweep
 from s3lite.settings import SettingsError
@@ -57,5 +58,5 @@ def cli() -> None:
 
 
 key.add_command(key_policy)
-for command in (user, key, session, keyring, check, sweep, callback, form):
+for command in (user, key, session, keyring, check, sweep, migrate, callback, form):
     cli.add_command(command)

@@ -54,7 +54,7 @@ def check(deep: bool, repair: bool) -> None:
     """
     from s3lite.core.check import Check
 
-    with app().storage(create=False) as storage, _progress() as progress:
+    with app().storage(create=False) as storage, progress_bars("index", "files") as progress:
         run = Check(_store(storage), deep=deep, repair=repair, progress=progress)
         faults = []
         for fault in run.faults():
@@ -135,7 +135,7 @@ def _count(number: int, noun: str) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress | None]:
+def progress_bars(*stages: str) -> Iterator[Progress | None]:
     """A bar on standard error, when somebody is looking at it."""
     if app().as_json or not sys.stderr.isatty():
         yield None
@@ -154,7 +154,7 @@ def _progress() -> Iterator[Progress | None]:
         redirect_stdout=sys.stdout.isatty(),  # faults go above the bar, or into the file they are sent to
     )
     with bars:
-        tasks = {name: bars.add_task(name, total=None) for name in ("index", "files")}
+        tasks = {name: bars.add_task(name, total=None) for name in stages}
 
         def advance(stage: str, done: int, total: int) -> None:
             if stage not in tasks:

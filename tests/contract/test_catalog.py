@@ -3,8 +3,11 @@
 import dataclasses
 
 import pytest
-from contract.storage_kit import ACL, HEAD
+from contract.storage_kit import ACL, HEAD, Writer, open_sqlite
 
+from s3lite.catalog import transfer
+from s3lite.catalog.base import CatalogBusyError
+from s3lite.catalog.sqlite import MEMORY
 from s3lite.model import (
     AccessKey,
     Account,
@@ -663,3 +666,41 @@ def test_work_sees_its_own_changes_and_returns_its_value(catalog, writer, bucket
 def test_migrate_again_changes_nothing(catalog, writer, bucket):
     catalog.migrate()
     assert ask(catalog, lambda tx: tx.bucket("bucket")) == bucket
+
+
+def test_a_frozen_index_answers_and_changes_nothing(catalog, writer, bucket):
+    catalog.freeze(on=True)
+    for change in (lambda tx: writer.insert(tx, bucket, "k"), lambda tx: tx.delete_bucket(bucket.id)):
+        with pytest.raises(CatalogBusyError, match="frozen"):
+            catalog.write(change)
+    with pytest.raises(CatalogBusyError):
+        catalog.lease("sweep", holder="a", ttl_s=1)
+    assert ask(catalog, lambda tx: tx.bucket("bucket")) == bucket
+    catalog.freeze(on=True)
+    catalog.freeze(on=False)
+    writer.version(bucket, "k")
+
+
+def test_what_was_dumped_and_loaded_is_the_same_and_goes_on(catalog, writer, bucket, clock):
+    upload = writer.upload(bucket)
+    for number in (1, 2):
+        writer.part(upload, number)
+    writer.version(bucket, "copy", copy_of=writer.complete(upload, [1]))
+    writer.version(bucket, "k\0", stored=writer.stored(b"\0bytes", inline=True))
+    writer.part(writer.upload(bucket), 1)
+    catalog.write(lambda tx: [tx.put_account(ALICE), tx.put_access_key(AccessKey("AK", "s", ALICE))])
+    target = open_sqlite(MEMORY, clock)
+
+    def everything():
+        for table in transfer.tables():
+            columns = catalog.columns(table)
+            yield table, columns, catalog.dump(table, columns)
+
+    counted = target.load(everything())
+    assert (counted["versions"], counted["access_keys"]) == (3, 1)
+    assert list(target.iter_versions()) == list(catalog.iter_versions())
+    assert ask(target, lambda tx: tx.access_key("AK")) == ask(catalog, lambda tx: tx.access_key("AK"))
+    assert ask(target, lambda tx: tx.counts()) == ask(catalog, lambda tx: tx.counts())
+    highest = max(version.row for version in target.iter_versions())
+    assert Writer(target).version(bucket, "new").row > highest
+    target.close()

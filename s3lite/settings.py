@@ -20,6 +20,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+POSTGRES = ("postgresql://", "postgres://")
+"""How a `Settings.database_url` begins that names PostgreSQL."""
+
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "conf" / "s3lite.toml"
 
 

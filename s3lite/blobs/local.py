@@ -34,6 +34,7 @@ _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 _NETWORK_TYPES = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "fuseblk", "fuse"}
 )
+_SHARED_TYPES = frozenset({"ceph", "nfs4"})  # an fsync there is the server's, and names are one for all
 _FALLOC_FL_KEEP_SIZE = 1
 _SYNC_FILE_RANGE_WRITE = 2
 
@@ -118,6 +119,7 @@ class LocalBlobs:
         *,
         durability: str,
         allow_network_fs: bool = False,
+        shared: bool = False,
         ids: Ids | None = None,
         clock: Clock | None = None,
         system: System | None = None,
@@ -134,10 +136,11 @@ class LocalBlobs:
         self.has_unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd")
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         kind = network_file_system(root)
-        if kind and not allow_network_fs:
+        if kind and not allow_network_fs and not (shared and kind in _SHARED_TYPES):
             raise SettingsError(
-                f"{root} is on {kind}: locks and syncs of network file systems cannot be relied on; "
-                "storage.allow_network_fs = true accepts it"
+                f"{root} is on {kind}: locks and syncs of network file systems cannot be relied on. CephFS and "
+                "NFSv4 hold bytes where the index is on PostgreSQL (docs/scaling.md); "
+                "storage.allow_network_fs = true accepts others at your own risk"
             )
         self._make_directories()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from s3lite.blobs.base import BlobStore
 from s3lite.blobs.local import LocalBlobs
 from s3lite.blobs.memory import MemoryBlobs
-from s3lite.settings import Settings, SettingsError
+from s3lite.settings import POSTGRES, Settings, SettingsError
 
 
 def open_blobs(settings: Settings) -> BlobStore:
@@ -25,6 +25,7 @@ def open_blobs(settings: Settings) -> BlobStore:
             Path(path),
             durability=settings.durability,
             allow_network_fs=settings.storage.allow_network_fs,
+            shared=settings.index_url.startswith(POSTGRES),
         )
     raise SettingsError(
         f"blobs_url = {url!r}: must be file:///ABSOLUTE/PATH, rados://POOL?… (or memory:// for tests)"

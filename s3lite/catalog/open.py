@@ -7,7 +7,7 @@ from pathlib import Path
 from s3lite.catalog.base import Catalog
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
-from s3lite.settings import Settings, SettingsError
+from s3lite.settings import POSTGRES, Settings, SettingsError
 from s3lite.times import Clock
 
 
@@ -18,7 +18,7 @@ def open_catalog(settings: Settings, clock: Clock) -> Catalog:
     ``postgresql://…``. Raises SettingsError.
     """
     url = settings.index_url
-    if url.startswith(("postgresql://", "postgres://")):
+    if url.startswith(POSTGRES):
         return _open_postgres(url, settings, clock)
     scheme, separator, path = url.partition(":///")
     if scheme != "sqlite" or not separator or not path:

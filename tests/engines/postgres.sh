@@ -58,7 +58,8 @@ start() {
     for setting in "$@"; do
         echo "${setting%%=*} = '${setting#*=}'" | as_owner tee -a "$dir/data/postgresql.conf" >/dev/null
     done
-    as_owner "$(binaries)/pg_ctl" start -s -w -t 60 -D "$dir/data" -l "$dir/log" </dev/null >&2 ||
+    as_owner "$(binaries)/pg_ctl" status -D "$dir/data" >/dev/null 2>&1 ||
+        as_owner "$(binaries)/pg_ctl" start -s -w -t 60 -D "$dir/data" -l "$dir/log" </dev/null >&2 ||
         { tail -5 "$dir/log" >&2; exit 1; }
     port=$(sed -n 's/^port = //p' "$dir/data/postgresql.conf" | tail -1)
     echo "postgresql://s3lite@127.0.0.1:$port/postgres"

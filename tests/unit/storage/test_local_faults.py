@@ -2,11 +2,13 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 
 from s3lite.blobs.local import LocalBlobs, System, network_file_system
-from s3lite.settings import SettingsError
+from s3lite.blobs.open import open_blobs
+from s3lite.settings import Settings, SettingsError
 
 
 class FailingSystem(System):
@@ -210,3 +212,18 @@ def test_a_network_file_system_is_refused_unless_allowed(tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match="nfs4"):
         LocalBlobs(tmp_path, durability="full")
     LocalBlobs(tmp_path, durability="full", allow_network_fs=True).close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_accepted"), [("nfs4", True), ("ceph", True), ("nfs", False), ("cifs", False)]
+)
+def test_shared_file_systems_hold_bytes_beside_an_index_on_postgres(tmp_path, monkeypatch, kind, is_accepted):
+    monkeypatch.setattr("s3lite.blobs.local.network_file_system", lambda path: kind)
+    settings = Settings(data_dir=str(tmp_path), database_url="postgresql://db/s3lite")
+    if is_accepted:
+        open_blobs(settings).close()
+    else:
+        with pytest.raises(SettingsError, match=kind):
+            open_blobs(settings)
+    with pytest.raises(SettingsError, match=kind):
+        open_blobs(replace(settings, database_url=""))

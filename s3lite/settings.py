@@ -165,9 +165,6 @@ class DatabaseSettings:
     )
     connect_timeout_s: float = _setting(5.0, "seconds to connect; 2 at least")
     statement_timeout_s: float = _setting(30.0, "seconds for one statement")
-    prepare: bool = _setting(
-        True, "use prepared statements; off for a pooler that cannot carry them between transactions"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -356,7 +356,7 @@ def connect(
             url,
             autocommit=True,
             cursor_factory=psycopg.RawCursor,
-            prepare_threshold=2 if limits.prepare else None,
+            prepare_threshold=2,
             **{name: value for name, value in defaults.items() if name not in given},
         )
     except psycopg.Error as error:

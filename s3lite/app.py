@@ -119,6 +119,7 @@ class Application:
             own_listeners=bootstrap.own_listeners(settings),
             threads=settings.threads,
             on_log=called_back,
+            on_lanes=self._metrics.lanes if self._metrics is not None else None,
         )
         targets = Targets(settings.notifications)
         self._session_tokens = SessionTokens(bootstrap.installation_key(self._catalog, SESSION_SEAL_KEY))

@@ -71,6 +71,18 @@ class Metrics:
         self._callback_seconds = Histogram(
             "s3lite_callback_seconds", "Time that these callbacks took.", buckets=_SECONDS, **kept
         )
+        self._in_flight = Gauge(
+            "s3lite_callbacks_in_flight",
+            "Callbacks and messages that wait for an application now.",
+            multiprocess_mode="livesum",
+            **kept,
+        )
+        self._suspended = Gauge(
+            "s3lite_callback_targets_suspended",
+            "Targets that are left alone for a while because they do not answer, counted by each worker.",
+            multiprocess_mode="livesum",
+            **kept,
+        )
         self._swept = Counter("s3lite_swept", "What upkeep removed, by kind.", ("kind",), **kept)
         self._sweeps = Counter("s3lite_sweeps", "Runs of upkeep.", **kept)
         # Looking a child up by labels costs more than adding to it.
@@ -104,6 +116,11 @@ class Metrics:
         """A callback that an upload waited for has ended."""
         self._callbacks.labels("ok" if ok else "failed").inc()
         self._callback_seconds.observe(seconds)
+
+    def lanes(self, in_flight: int, suspended: int) -> None:
+        """What `callback.lanes` tells."""
+        self._in_flight.set(in_flight)
+        self._suspended.set(suspended)
 
     def swept(self, done: Swept) -> None:
         """A run of upkeep has ended."""

@@ -52,6 +52,16 @@ def test_encryption_is_measured_beside_plain(tmp_path: Path) -> None:
     assert all(value > 0 for line in found.values() for value in line.values())
 
 
+def test_callbacks_that_wait_are_measured_beside_none(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run(
+        "callback_isolation.py", "--uploaders", "3", "--rounds", "1", "--seconds", "0.05", "--settle", "0.5",
+        "--cases", "sync", "--dir", str(tmp_path), "--json", str(figures),
+    )  # fmt: skip
+    found = json.loads(figures.read_text())["sync"]["rates"]
+    assert all(line["ratio"] > 0 for line in found.values())
+
+
 def test_memory_of_workers(tmp_path: Path) -> None:
     assert "at most" in run("memory.py", "--gib", "0.02", "--dir", str(tmp_path))
 

@@ -62,6 +62,21 @@ def test_callbacks_are_counted_by_outcome(app: Application, s3: S3) -> None:
     assert figures(app)["s3lite_callback_seconds_count",] == 1
 
 
+def test_what_applications_are_asked_now(app: Application, s3: S3) -> None:
+    from ops.test_callbacks import headers
+
+    seen: list[float] = []
+
+    def look(_received: object) -> None:
+        seen.append(figures(app)["s3lite_callbacks_in_flight",])
+
+    with Receiver(on_request=look) as receiver:
+        s3.put("/bucket/key", b"this is content", headers(receiver.url()))
+    assert seen == [1]
+    assert figures(app)["s3lite_callbacks_in_flight",] == 0
+    assert figures(app)["s3lite_callback_targets_suspended",] == 0
+
+
 def test_what_waits_is_looked_up(app: Application, s3: S3) -> None:
     found = figures(app)
     assert found["s3lite_outbox_entries", "waiting"] == 0

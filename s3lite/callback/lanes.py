@@ -67,7 +67,10 @@ class _Lane:
 
 
 class Lanes:
-    """The lanes of one sender; safe for threads. ``failures`` 0: no breaker."""
+    """The lanes of one sender; safe for threads. ``failures`` 0: no breaker.
+
+    ``on_change`` is called with the numbers of callbacks in flight and of suspended lanes, under the lock.
+    """
 
     def __init__(
         self,
@@ -76,11 +79,14 @@ class Lanes:
         failures: int,
         pause_s: float,
         monotonic: Callable[[], float] = time.monotonic,
+        on_change: Callable[[int, int], None] | None = None,
     ) -> None:
         self._max_inflight = max_inflight
         self._failures = failures
         self._pause_s = pause_s
         self._monotonic = monotonic
+        self._on_change = on_change
+        self._in_flight = self._suspended = 0
         self._lock = threading.Lock()
         self._lanes: OrderedDict[LaneKey, _Lane] = OrderedDict()
 
@@ -93,7 +99,14 @@ class Lanes:
                 raise LaneClosedError(refusal)
             is_probe = lane.is_probing = lane.pause_s > 0
             lane.in_flight += 1
+            self._changed(1)
             return Ticket(key, is_probe)
+
+    def _changed(self, in_flight: int, suspended: int = 0) -> None:
+        self._in_flight += in_flight
+        self._suspended += suspended
+        if self._on_change is not None:
+            self._on_change(self._in_flight, self._suspended)
 
     def refusal(self, key: LaneKey) -> str:
         """Why `enter` would refuse now; "" if it would not."""
@@ -111,6 +124,7 @@ class Lanes:
         key = ticket.key
         with self._lock:
             lane = self._lanes[key]
+            was_suspended = lane.pause_s > 0
             lane.in_flight -= 1
             if ticket.is_probe:
                 lane.is_probing = False
@@ -124,6 +138,7 @@ class Lanes:
                     self._suspend(key, lane)
             if not lane.in_flight and not lane.failures:
                 del self._lanes[key]
+            self._changed(-1, (lane.pause_s > 0) - was_suspended)
 
     def _suspend(self, key: LaneKey, lane: _Lane) -> None:
         if not self._failures or lane.failures < self._failures:
@@ -142,7 +157,8 @@ class Lanes:
         if len(self._lanes) >= _MAX_LANES:
             idle = next((other for other, lane in self._lanes.items() if not lane.in_flight), None)
             if idle is not None:
-                del self._lanes[idle]
+                gone = self._lanes.pop(idle)
+                self._suspended -= gone.pause_s > 0
         lane = self._lanes[key] = _Lane()
         return lane
 

@@ -137,7 +137,7 @@ def message_of(
 class CallbackSender:
     """Checks targets and delivers callbacks; one per application instance, safe for threads.
 
-    ``on_log`` is called with every `Attempt`. ``own_listeners`` are (address, port) pairs that
+    ``on_log`` is called with every `Attempt`, ``on_lanes`` as `Lanes` says. ``own_listeners`` are (address, port) pairs that
     callbacks must not reach. ``threads`` are those of the server: waiting callbacks take half of them at
     most, unless the settings say otherwise. Raises SettingsError.
     """
@@ -152,6 +152,7 @@ class CallbackSender:
         resolver: Resolver | None = None,
         own_listeners: Sequence[tuple[str, int]] = (),
         on_log: Callable[[Attempt], None] | None = None,
+        on_lanes: Callable[[int, int], None] | None = None,
         threads: int = 32,
     ) -> None:
         self._settings = settings
@@ -165,6 +166,7 @@ class CallbackSender:
             max_inflight=settings.max_inflight_per_target or max(self._max_inflight * 3 // 4, 1),
             failures=settings.breaker_failures,
             pause_s=settings.breaker_pause_s,
+            on_change=on_lanes,
         )
         self._on_log = on_log
         self._lock = threading.Lock()

@@ -108,6 +108,27 @@ def test_a_slow_attempt_from_before_does_not_end_the_probe() -> None:
     assert attempt(some, answered=True) == SUSPENDED
 
 
+def test_changes_are_told() -> None:
+    time, told = Time(), []
+    some = Lanes(
+        max_inflight=3, failures=1, pause_s=5, monotonic=time, on_change=lambda *now: told.append(now)
+    )
+    held = some.enter(THERE)
+    attempt(some, answered=False)
+    time.now += 5
+    attempt(some, answered=True)
+    some.leave(held, answered=True)
+    assert told == [(1, 0), (2, 0), (1, 1), (2, 1), (1, 0), (0, 0)]
+
+
+def test_what_is_forgotten_is_not_counted() -> None:
+    told: list[tuple[int, int]] = []
+    some = Lanes(max_inflight=3, failures=1, pause_s=5, on_change=lambda *now: told.append(now))
+    for number in range(1100):
+        attempt(some, LaneKey("alice", str(number)), answered=False)
+    assert told[-1] == (0, 1024)
+
+
 def test_without_a_number_there_is_no_breaker() -> None:
     some = lanes(failures=0)
     assert {attempt(some, answered=False) for _ in range(50)} == {""}

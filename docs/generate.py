@@ -9,6 +9,7 @@ what would go stale by hand: the operations (from ``s3lite.routes``) and the set
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -100,22 +101,40 @@ def operations() -> str:
 
 
 def compatibility() -> str:
-    """Every operation: what it answers, what the caller needs, which tests show it."""
-    lines = ["| Operation | Answer | Needs | Shown by |", "|---|---|---|---|"]
+    """Every operation: what it answers, what the caller needs, its limits, how it differs, which tests show it."""
+    lines = [
+        "| Operation | Answer | Needs | Limits and errors | Differs | Shown by |",
+        "|---|---|---|---|---|---|",
+    ]
     for route in sorted(ROUTES, key=lambda route: (route.handler is None, route.operation)):
+        errors = differs = ""
         if route.handler is None:
-            answer, test = "501", "tests/test_routes.py"
+            answer, test = "501", "tests/ops/test_probes.py"
         else:
             module = _module(route)
-            answer = (
-                "not configured"
-                if module == "probes" and "PolicyStatus" not in route.operation
-                else "offered"
-            )
+            answer = "not configured" if module == "probes" else "offered"
             test = f"tests/ops/{TESTS.get(module, 'test_' + module)}.py"
+            document = inspect.getdoc(route.handler) or ""
+            errors, differs = _section(document, "Errors"), _section(document, "Differs")
         link = f"[{Path(test).stem}](../{test})"
-        lines.append(f"| {route.operation} | {answer} | `{route.permission}` | {link} |")
+        lines.append(
+            f"| {route.operation} | {answer} | `{route.permission}` | {errors} | {differs} | {link} |"
+        )
     return "\n".join(lines)
+
+
+def _section(docstring: str, name: str) -> str:
+    """What a handler's docstring says after ``Errors:`` or ``Differs:``, to the end of its paragraph, as Markdown."""
+    found = re.search(
+        rf"\b{name}[^:\n]{{0,20}}: (.*?)(?=\n\n|\b(?:Source|Errors|Differs)\b[^:\n]{{0,20}}: |\Z)",
+        docstring,
+        re.DOTALL,
+    )
+    if found is None:
+        return ""
+    text = " ".join(found[1].split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    text = re.sub(r"``([^`]*)``", lambda code: f"`{code[1]}`".replace("\\*", "*").replace("&lt;", "<"), text)
+    return text.removesuffix(".")
 
 
 # ---------------------------------------------------------------- settings

@@ -89,9 +89,15 @@ class ReadTx(Protocol):
     # -- buckets
     def bucket(self, name: str) -> Bucket | None: ...
     def buckets(
-        self, *, owner_id: str | None, prefix: str = "", after: str = "", limit: int | None = None
+        self,
+        *,
+        owner_id: str | None,
+        prefix: str = "",
+        region: str | None = None,
+        after: str = "",
+        limit: int | None = None,
     ) -> list[Bucket]:
-        """By name; ``owner_id`` None is every owner's."""
+        """By name; ``owner_id`` None is every owner's, ``region`` None every region's."""
 
     def bucket_is_empty(self, bucket_id: int) -> bool:
         """No version and no delete marker. Open uploads do not count."""

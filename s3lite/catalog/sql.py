@@ -215,13 +215,20 @@ class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions):
         return rows.bucket(row) if row else None
 
     def buckets(
-        self, *, owner_id: str | None, prefix: str = "", after: str = "", limit: int | None = None
+        self,
+        *,
+        owner_id: str | None,
+        prefix: str = "",
+        region: str | None = None,
+        after: str = "",
+        limit: int | None = None,
     ) -> list[Bucket]:
         condition = " WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?"
         values: list[object] = [after, prefix, prefix + "\U0010ffff", _NO_LIMIT if limit is None else limit]
-        if owner_id is not None:
-            condition = condition.replace("WHERE", "WHERE owner_id = ? AND")
-            values.insert(0, owner_id)
+        for column, value in (("owner_id", owner_id), ("region", region)):
+            if value is not None:
+                condition = condition.replace("WHERE", f"WHERE {column} = ? AND")
+                values.insert(0, value)
         return [rows.bucket(row) for row in self._session.all(_BUCKETS + condition, values)]
 
     def bucket_is_empty(self, bucket_id: int) -> bool:

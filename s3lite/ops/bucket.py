@@ -75,11 +75,14 @@ def head_bucket(ctx: Context) -> Response:
     Source: API Reference, HeadBucket. Checked against AWS: never.
     Errors: NoSuchBucket, AccessDenied, without a body.
     """
-    return empty(200, [("x-amz-bucket-region", ctx.bucket.region)])
+    return empty(200, [("x-amz-bucket-region", ctx.bucket.region), ("x-amz-access-point-alias", "false")])
 
 
 def delete_bucket(ctx: Context) -> Response:
     """DeleteBucket: remove an empty bucket; open multipart uploads go with it.
+
+    The reference wants objects, versions and delete markers gone, and has uploads stand in the way in directory
+    buckets only. Object lock keeps a bucket by keeping its versions.
 
     Source: API Reference, DeleteBucket. Checked against AWS: never.
     Errors: BucketNotEmpty (objects, versions or delete markers are left).

@@ -18,6 +18,7 @@ def absent(code: Code) -> Handler:
     def handler(ctx: Context) -> Response:
         raise S3Error(code, BucketName=ctx.bucket.name)
 
+    handler.__doc__ = f"Errors: {code.wire_name}, always."
     return handler
 
 
@@ -28,6 +29,7 @@ def constant(root: str, body: str = "") -> Handler:
     def handler(_ctx: Context) -> Response:
         return xml(document)
 
+    handler.__doc__ = "An empty document, always."
     return handler
 
 

@@ -91,6 +91,8 @@ def test_buckets_pages_by_owner_prefix_and_name(catalog, writer):
     assert names(owner_id="x") == ["a", "b1", "b3", "c"]
     assert names(owner_id="x", prefix="b") == ["b1", "b3"]
     assert names(owner_id=None, prefix="b", after="b1", limit=1) == ["b2"]
+    assert names(owner_id="x", region="r") == names(owner_id="x", region=None)
+    assert names(owner_id="x", region="elsewhere") == []
 
 
 def test_bucket_ids_are_never_reused(catalog, writer):

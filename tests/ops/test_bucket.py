@@ -10,7 +10,9 @@ def test_create_bucket_answers_its_location(s3: S3) -> None:
     answer = s3.put("/new-bucket")
     assert answer.status == 200
     assert answer.headers["Location"] == "/new-bucket"
-    assert s3.head("/new-bucket").headers["x-amz-bucket-region"] == "us-east-1"
+    head = s3.head("/new-bucket")
+    assert head.headers["x-amz-bucket-region"] == "us-east-1"
+    assert head.headers["x-amz-access-point-alias"] == "false"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,20 @@ def test_delete_bucket_refuses_a_bucket_with_objects(s3: S3) -> None:
     s3.delete("/bucket/key")
     assert s3.delete("/bucket").status == 204
     assert s3.head("/bucket").status == 404
+
+
+@pytest.mark.parametrize("left", ["a version", "a delete marker", "a locked version"])
+def test_delete_bucket_refuses_a_bucket_with_versions(s3: S3, left: str) -> None:
+    s3.put("/kept", headers={"x-amz-bucket-object-lock-enabled": "true"})
+    lock = {"x-amz-object-lock-legal-hold": "ON"} if left == "a locked version" else {}
+    version_id = s3.put("/kept/key", b"x", lock).headers["x-amz-version-id"]
+    s3.delete("/kept/key")
+    if left == "a delete marker":
+        assert s3.delete(f"/kept/key?versionId={version_id}").status == 204
+    if left == "a locked version":
+        assert s3.delete(f"/kept/key?versionId={version_id}").code == "AccessDenied"
+    assert s3.delete("/kept").code == "BucketNotEmpty"
+    assert s3.head("/kept").status == 200
 
 
 def test_delete_bucket_takes_open_uploads_along(s3: S3) -> None:
@@ -98,6 +114,13 @@ def test_list_buckets_pages(s3: S3) -> None:
     assert rest.texts("Buckets/Bucket/Name") == ["bucket", "ccc"]
     assert rest.text("ContinuationToken") is None
     assert s3.get("/?prefix=b").texts("Buckets/Bucket/Name") == ["bbb", "bucket"]
+
+
+def test_list_buckets_by_region(s3: S3) -> None:
+    here = s3.get("/?bucket-region=us-east-1")
+    assert here.texts("Buckets/Bucket/Name") == ["bucket"]
+    assert here.texts("Buckets/Bucket/BucketRegion") == ["us-east-1"]
+    assert s3.get("/?bucket-region=eu-west-1").texts("Buckets/Bucket/Name") == []
 
 
 def test_list_buckets_refuses_anonymous_callers(anonymous: S3) -> None:

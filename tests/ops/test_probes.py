@@ -6,6 +6,7 @@ import pytest
 from client import S3
 
 from s3lite.context import Level
+from s3lite.dispatch import CARRIERS
 from s3lite.routes import ROUTES
 
 ABSENT = {
@@ -42,6 +43,20 @@ def test_what_is_empty_is_an_empty_document(s3: S3, word: str, root: str) -> Non
 
 def test_the_owner_pays(s3: S3) -> None:
     assert s3.get("/bucket?requestPayment").text("Payer") == "BucketOwner"
+
+
+WORDS = sorted({route.subresource for route in ROUTES if route.subresource})
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_never_deletes_a_bucket_or_an_object(s3: S3, word: str) -> None:
+    s3.put("/empty")
+    s3.put("/bucket/key", b"x")
+    s3.delete(f"/empty?{word}")
+    if word not in CARRIERS:  # of objects these are no words
+        s3.delete(f"/bucket/key?{word}=name")
+    assert s3.head("/empty").status == 200
+    assert s3.get("/bucket/key").body == b"x"
 
 
 NOT_OFFERED = [route for route in ROUTES if route.handler is None]

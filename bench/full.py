@@ -4,7 +4,7 @@
     .venv/bin/python bench/full.py --rounds 1 --seconds 0.3 --no-peers --out DIR
 
 All servers run at once and are measured in turn, round after round, so that whatever else the machine
-does falls on all of them alike. Then s3lite alone: growth with object size, connections and keys, tail
+does falls on all of them alike. What a peer refuses is left out of its medians and said on standard error. Then s3lite alone: growth with object size, connections and keys, tail
 latency, many connections. Writes figures.json, tables.md and, where matplotlib is, plots.
 """
 
@@ -102,10 +102,19 @@ def compared(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
                 for limit in report.limits_of(figure):
                     found[limit]["limit"].append({"rate": limits[limit](options.seconds / 2)})
                 for name, subject in subjects.items():
-                    if figure in subject.order:
+                    if figure not in subject.order:
+                        continue
+                    try:
                         found[figure][name].append(subject.measure(figure, options.seconds))
+                    except RuntimeError as error:
+                        if name == S3LITE:
+                            raise
+                        print(f"{name}, {figure}: {error}"[:300], file=sys.stderr)
         memory = {name: subject.server.memory_mib() for name, subject in subjects.items()}
-        complete = {name: statistics.median(subject.bodies.complete_ms) for name, subject in subjects.items()}
+        complete = {
+            name: statistics.median(subject.bodies.complete_ms or [float("nan")])
+            for name, subject in subjects.items()
+        }
     return {
         "rows": {
             figure: {name: _medians(samples) for name, samples in each.items()}

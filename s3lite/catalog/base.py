@@ -45,7 +45,11 @@ T = TypeVar("T")
 
 
 class CatalogBusyError(Exception):
-    """The index could not be had in time; the request may be repeated."""
+    """The index could not be had in time; the request may be repeated. Nothing was changed."""
+
+
+class CatalogDoubtError(CatalogBusyError):
+    """The index went away while it committed: whether anything was changed is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +451,8 @@ class Catalog(Protocol):
         Concurrent calls share a commit where the engine allows; ``work`` may therefore run on another
         thread, must be quick, must not block or touch anything but ``tx``. An exception from it rolls
         back its own changes only and is raised here. Raises CatalogBusyError when the index is locked
-        for too long, OSError when it cannot be written.
+        for too long, CatalogDoubtError when it went away while it committed, OSError when it cannot be written.
+        ``work`` may be run again, in a new transaction, so it keeps nothing from one run to the next.
         """
 
     def lease(self, name: str, *, holder: str, ttl_s: float) -> bool:

@@ -28,7 +28,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from s3lite import waiting
 from s3lite.catalog import dialect, transfer
-from s3lite.catalog.base import CatalogBusyError, ReadTx, Tx
+from s3lite.catalog.base import CatalogBusyError, CatalogDoubtError, ReadTx, Tx
 from s3lite.catalog.pool import Pool, PoolEmptyError
 from s3lite.catalog.postgres_session import (
     LOCK_TWO,
@@ -166,7 +166,7 @@ class PostgresCatalog:
         return result
 
     def _decide(self, session: str, mark: int, doubt: Exception) -> None:
-        """Return when the commit has happened. Raises LostError when it has not, CatalogBusyError in doubt."""
+        """Return when the commit has happened. Raises LostError when it has not, CatalogDoubtError while nobody knows."""
         deadline = monotonic() + self._limits.statement_timeout_s
         pause = _Pause()
         while True:
@@ -175,7 +175,7 @@ class PostgresCatalog:
                     row = connection.execute(_ASK_MARK, (session,)).fetchone()
             except (LostError, ConflictError) as error:
                 if monotonic() >= deadline:
-                    raise CatalogBusyError(f"{doubt}; whether it was committed is not known") from error
+                    raise CatalogDoubtError(f"{doubt}; whether it was committed is not known") from error
                 pause()
                 continue
             if row is not None and row[0] >= mark:

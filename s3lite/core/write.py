@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from s3lite.blobs.base import BlobsAwayError
-from s3lite.catalog.base import CatalogBusyError, Tx
+from s3lite.catalog.base import CatalogBusyError, CatalogDoubtError, Tx
 from s3lite.core import lock, notify
 from s3lite.core.store import Store
 from s3lite.crypto.segments import Sealer, sealed_size
@@ -171,7 +171,7 @@ def discarding(store: Store, stored: Stored | None) -> Iterator[None]:
     """
     try:
         yield
-    except OutcomeUnknownError:
+    except (OutcomeUnknownError, CatalogDoubtError):
         raise
     except (S3Error, CatalogBusyError):
         discard(store, stored)

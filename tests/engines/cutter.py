@@ -8,9 +8,10 @@ import threading
 
 
 class Cutter:
-    """Passes bytes on to ``target``. ``word`` seen from a client cuts once, as ``how`` says.
+    """Passes bytes on to ``target``. ``word`` cuts once, as ``how`` says.
 
-    "before": the server never sees it. "after": the server does and answers, the client hears nothing.
+    "before": a client says it, and the server never hears. "after": the server answers it, which PostgreSQL
+    does when it has done as told, and the client never hears.
     While ``is_down``, new connections are closed at once.
     """
 
@@ -46,29 +47,25 @@ class Cutter:
     def _forth(self, client, server):
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
-                if self.how and self.word in data:
-                    self._cut(data, client, server)
+                if self.how == "before" and self.word in data:
+                    self._cut(client, server)
                     return
                 server.sendall(data)
         self._end(client, server)
 
-    def _cut(self, data, client, server):
-        how, self.how = self.how, ""
-        self.is_down = self.goes_down
-        self.cuts += 1
-        if how == "after":
-            client.shutdown(socket.SHUT_WR)  # what the server says goes nowhere from here on
-            server.sendall(data)
-            server.shutdown(socket.SHUT_WR)  # it finishes what it has been told, then it ends
-        else:
-            self._end(server)
-        self._end(client)
-
     def _back(self, server, client):
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 16):
-                with contextlib.suppress(OSError):
-                    client.sendall(data)
+                if self.how == "after" and self.word in data:  # it says that this is done
+                    self._cut(client, server)
+                    return
+                client.sendall(data)
+        self._end(client, server)
+
+    def _cut(self, client, server):
+        self.how = ""
+        self.is_down = self.goes_down
+        self.cuts += 1
         self._end(client, server)
 
     def _end(self, *sockets):

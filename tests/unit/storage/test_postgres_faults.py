@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,7 +11,10 @@ from contract.storage_kit import StillClock, Writer, open_postgres
 from engines.cutter import Cutter
 from engines.servers import Postgres, scratch_directory
 
-from s3lite.catalog.base import CatalogBusyError
+from s3lite.blobs.memory import MemoryBlobs
+from s3lite.catalog.base import CatalogBusyError, CatalogDoubtError
+from s3lite.core.write import discarding
+from s3lite.model import Stored
 
 
 @pytest.fixture
@@ -123,11 +127,18 @@ def test_a_commit_that_is_cut_happens_once(catalog, writer, cutter, through, how
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_a_commit_in_doubt_is_busy_and_not_an_error(catalog, writer, cutter, through, how):
+def test_a_commit_in_doubt_keeps_the_bytes_that_it_may_need(catalog, writer, cutter, through, how):
     bucket = writer.bucket()
+    blobs = MemoryBlobs()
+    with blobs.create() as bytes_writer:
+        stored = Stored(bytes_writer.commit(), 0)
     cutter.cut(how, b"COMMIT", goes_down=True)
-    with pytest.raises(CatalogBusyError, match="not known"):
-        through.write(lambda tx: writer.insert(tx, bucket, "k"))
+    with (
+        pytest.raises(CatalogDoubtError, match="not known"),
+        discarding(SimpleNamespace(blobs=blobs), stored),
+    ):
+        through.write(lambda tx: writer.insert(tx, bucket, "k", stored=stored))
+    assert len(list(blobs.scan())) == 1
     assert keys(catalog, bucket) == (["k"] if how == "after" else [])
 
 

@@ -82,6 +82,9 @@ class Application:
     """One instance of s3lite. Call it as WSGI; `close` it when done with it."""
 
     def __init__(self, settings: Settings, *, hooks: Hooks, clock: Clock, ids: Ids) -> None:
+        # What may refuse the settings comes before storage is opened.
+        self._trusted = [ipaddress.ip_network(entry) for entry in settings.http.trusted_proxies]
+        targets = Targets(settings.notifications)
         storage = bootstrap.prepare(settings, clock=clock, ids=ids)
         self._catalog: Catalog = storage.catalog
         self._blobs: BlobStore = storage.blobs
@@ -92,7 +95,6 @@ class Application:
         self._dispatcher = Dispatcher(ROUTES)
         # The longest first: BUCKET.web.example is no bucket BUCKET.web of example.
         self._domains = sorted((*settings.domains, *settings.website_domains), key=len, reverse=True)
-        self._trusted = [ipaddress.ip_network(entry) for entry in settings.http.trusted_proxies]
         self._sweeper: Sweeper | None = None
         self._pid = 0
         self._keys: dict[str, tuple[float, AccessKey]] = {}  # until when, by access key
@@ -121,7 +123,6 @@ class Application:
             on_log=called_back,
             on_lanes=self._metrics.lanes if self._metrics is not None else None,
         )
-        targets = Targets(settings.notifications)
         self._session_tokens = SessionTokens(bootstrap.installation_key(self._catalog, SESSION_SEAL_KEY))
         self.services = Services(
             settings=settings,

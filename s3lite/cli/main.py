@@ -11,6 +11,8 @@ from s3lite.cli import outbox  # noqa: F401  # adds its commands to `callback`
 from s3lite.cli.accounts import key, user
 from s3lite.cli.base import CannotRun, shared_options
 from s3lite.cli.callbacks import callback
+from s3lite.cli.doctor import doctor
+from s3lite.cli.explain import explain_signature
 from s3lite.cli.form import form
 from s3lite.cli.key_policy import key_policy
 from s3lite.cli.keyring import keyring
@@ -48,6 +50,7 @@ def cli() -> None:
 
     \b
     s3lite user add alice                  a user and its first key
+    s3lite doctor                          what keeps the server from working, and what to do
     s3lite check --deep                    prove every object against its ETag
     s3lite callback listen                 see callbacks arrive, and whether they verify
     s3lite form --bucket b --key 'in/${filename}' > upload.html
@@ -58,5 +61,7 @@ def cli() -> None:
 
 
 key.add_command(key_policy)
-for command in (user, key, session, keyring, check, sweep, migrate, callback, form):
+for command in (
+    user, key, session, keyring, check, sweep, migrate, callback, form, doctor, explain_signature,
+):  # fmt: skip
     cli.add_command(command)

@@ -104,7 +104,9 @@ class Application:
             from s3lite.metrics import Metrics
 
             self._metrics = Metrics()
-        store = Store(self._catalog, self._blobs, clock, ids, settings, storage.keyring)
+        store = Store(
+            self._catalog, self._blobs, clock, ids, settings, storage.keyring, reserve=storage.reserve
+        )
         self._access_log = access_log.AccessLog(store)
         body_bytes = settings.outbox.log_body_bytes
 

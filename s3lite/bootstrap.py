@@ -6,7 +6,9 @@ comes second finds it.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 from s3lite.auth.acl import canned_acl
 from s3lite.blobs.base import BlobStore
 from s3lite.blobs.open import open_blobs
+from s3lite.blobs.reserve import Reserve
 from s3lite.callback.signing import CallbackKeys, new_webhook_secret
 from s3lite.catalog.base import Catalog, CatalogBusyError, Tx
 from s3lite.catalog.open import open_catalog
@@ -30,6 +33,8 @@ from s3lite.times import Clock, rfc3339
 CANNOT_START = (SettingsError, SchemaError, SecretsError, CatalogBusyError, OSError)
 """What `prepare` raises for reasons outside of the program; the messages say which."""
 
+log = logging.getLogger("s3lite")
+
 ROOT_ID = "root"
 CREDENTIALS_FILE = "root-credentials.json"
 _ROOT_KEY_SETTING = "root-access-key"
@@ -44,6 +49,7 @@ class Storage:
     blobs: BlobStore
     callback_keys: CallbackKeys
     keyring: Keyring
+    reserve: Reserve
     root: AccessKey
     is_new: bool
 
@@ -56,13 +62,38 @@ def prepare(settings: Settings, *, clock: Clock, ids: Ids) -> Storage:
             f"s3lite cannot start with these settings:\n  buckets: not valid: {', '.join(faulty)}"
         )
     Path(settings.data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    reserve = Reserve(
+        _index_directory(settings),
+        settings.storage.reserve_bytes,
+        clock=clock,
+        blobs_elsewhere=bool(settings.blobs_url),
+    )
+    try:
+        return _open(settings, reserve, clock, ids)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or not reserve.release():
+            raise
+    return _open(settings, reserve, clock, ids)
+
+
+def _index_directory(settings: Settings) -> Path | None:
+    """Where the index lies, if that is a disk of ours to look after."""
+    scheme, _, path = settings.index_url.partition(":///")
+    return Path(path).absolute().parent if scheme == "sqlite" and path != ":memory:" else None
+
+
+def _open(settings: Settings, reserve: Reserve, clock: Clock, ids: Ids) -> Storage:
     with ExitStack() as opened:
         catalog, blobs = open_storage(settings, clock=clock)
         opened.callback(catalog.close)
         opened.callback(blobs.close)
+        try:
+            reserve.ensure()
+        except OSError as error:
+            log.warning("no room for storage.reserve_bytes, uploads are refused: %s", error)
         root, is_new = _root(settings, catalog, clock, ids)
         keyring = Keyring(settings.keyring_file, now=lambda: rfc3339(clock.time()))
-        storage = Storage(catalog, blobs, _callback_keys(catalog), keyring, root, is_new)
+        storage = Storage(catalog, blobs, _callback_keys(catalog), keyring, reserve, root, is_new)
         opened.pop_all()
     return storage
 

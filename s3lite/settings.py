@@ -152,6 +152,10 @@ class StorageSettings:
     garbage_grace_s: float = _setting(
         3600.0, "seconds that released bytes are kept for readers that have begun"
     )
+    reserve_bytes: int = _setting(
+        32 << 20,
+        "room on the disk that is kept for deletes: without it a full disk could not be emptied; 0: none",
+    )
     allow_network_fs: bool = _setting(False, "accept a data directory on NFS, CIFS or FUSE")
 
 

@@ -50,7 +50,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
         sweep=SweepSettings(enabled=False),
         http=HttpSettings(access_log=False, key_cache_s=0),
         limits=LimitSettings(part_min_bytes=1024),
-        storage=StorageSettings(inline_bytes=4096, buffer_bytes=64 << 10, garbage_grace_s=0),
+        storage=StorageSettings(inline_bytes=4096, buffer_bytes=64 << 10, garbage_grace_s=0, reserve_bytes=0),
     )
     ENGINES.forget(tmp_path / "data")
 

@@ -73,7 +73,12 @@ def interrupted() -> Exception:
 
 def translated(error: sqlite3.Error) -> Exception:
     """SQLite's error as `Catalog` raises it; other kinds are mistakes of ours and stay as they are."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    code = extended & 0xFF
+    if (
+        extended == sqlite3.SQLITE_IOERR_SHMSIZE
+    ):  # how SQLite says that a full disk has no room for its -shm file
+        return OSError(errno.ENOSPC, f"index: {error}")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return CatalogBusyError(str(error))
     if code in _ERRNO:

@@ -112,7 +112,15 @@ def sweep() -> None:
 def _store(storage: Storage) -> Store:
     from s3lite.core.store import Store
 
-    return Store(storage.catalog, storage.blobs, Clock(), Ids(), app().settings, storage.keyring)
+    return Store(
+        storage.catalog,
+        storage.blobs,
+        Clock(),
+        Ids(),
+        app().settings,
+        storage.keyring,
+        reserve=storage.reserve,
+    )
 
 
 def _line(fault: Fault) -> str:

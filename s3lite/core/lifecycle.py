@@ -199,7 +199,7 @@ class _Walk:
                     act(tx, live, item)
                 return True
 
-            if not write.commit(self._store, work, owes=self._events is not None):
+            if not write.commit(self._store, work, owes=self._events is not None, frees=True):
                 return
 
     # ------------------------------------------------------------ versions

@@ -66,7 +66,7 @@ def abort(store: Store, bucket: Bucket, key: str, upload_id: str) -> None:
             raise S3Error(Code.NoSuchUpload, UploadId=upload_id)
         tx.remove_upload(upload)
 
-    commit(store, work)
+    commit(store, work, frees=True)
 
 
 @dataclass(frozen=True, slots=True)

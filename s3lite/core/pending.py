@@ -67,13 +67,13 @@ def hold(store: Store, bucket: Bucket, wanted: Pending, stored: Stored | None) -
 
 def drop(store: Store, pending: Pending) -> None:
     """Refused: release the bytes."""
-    commit(store, lambda tx: tx.remove_pending(pending.row))
+    commit(store, lambda tx: tx.remove_pending(pending.row), frees=True)
 
 
 def leave_undecided(store: Store, pending: Pending) -> None:
     """Release the bytes and remember the webhook-id."""
     expires_ms = store.clock.time_ms() + int(store.settings.callback.gate_memory_s * 1000)
-    commit(store, lambda tx: tx.leave_undecided(pending.row, expires_ms=expires_ms))
+    commit(store, lambda tx: tx.leave_undecided(pending.row, expires_ms=expires_ms), frees=True)
 
 
 def sweep(store: Store, *, limit: int) -> int:

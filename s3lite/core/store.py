@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from s3lite.blobs.base import BlobStore
+from s3lite.blobs.reserve import Reserve
 from s3lite.catalog.base import Catalog
 from s3lite.core.outbox import Outbox
 from s3lite.crypto.keyring import Keyring
@@ -24,3 +25,4 @@ class Store:
     settings: Settings
     keyring: Keyring
     outbox: Outbox = field(default_factory=Outbox)
+    reserve: Reserve = field(default_factory=Reserve)

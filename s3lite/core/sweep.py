@@ -24,6 +24,7 @@ _LEASE = "sweep"
 _ORPHAN_SCAN_EVERY_S = 3600.0
 _RULES_PER_DAY = 24  # rules count in days, so walks beside every run would find nothing new
 _RENEW_EVERY_S = 20.0
+_SHORT_GRACE_S = 60.0
 _REST_MOST_S = 0.1
 
 log = logging.getLogger("s3lite.sweep")
@@ -60,9 +61,9 @@ def sweep(
     if settings.sweep.upload_expiry_s:
         swept.uploads = _expire_uploads(store, now_ms - int(settings.sweep.upload_expiry_s * 1000))
     # Garbage of this very millisecond is due, too, where there is no grace.
-    swept.blobs = _collect_garbage(store, now_ms + 1 - int(settings.storage.garbage_grace_s * 1000))
+    swept.blobs = _collect_garbage(store, now_ms + 1 - int(_grace_s(store) * 1000))
     before_ms = now_ms - int(settings.sweep.completion_ttl_s * 1000)
-    swept.completions = commit(store, lambda tx: tx.forget_completions(before_ms=before_ms))
+    swept.completions = commit(store, lambda tx: tx.forget_completions(before_ms=before_ms), frees=True)
     swept.undecided = pending.sweep(store, limit=_SLICE)
     swept.messages, swept.deliveries = _forget_messages(store, now_ms), _forget_deliveries(store, now_ms)
     swept.logs = access_log.deliver(store).objects
@@ -74,6 +75,16 @@ def sweep(
         swept.expired, swept.removed = done.expired, done.removed
         swept.uploads += done.aborted
     return swept
+
+
+def _grace_s(store: Store) -> float:
+    """How long released bytes are kept. On a full disk only for a moment: whoever reads them may be cut off."""
+    grace_s = store.settings.storage.garbage_grace_s
+    try:
+        store.reserve.ensure()
+    except OSError:
+        return min(grace_s, _SHORT_GRACE_S)
+    return grace_s
 
 
 def _expire_uploads(store: Store, before_ms: int) -> int:
@@ -93,7 +104,7 @@ def _expire_uploads(store: Store, before_ms: int) -> int:
                 if live is not None:
                     tx.remove_upload(live)
 
-            commit(store, remove)
+            commit(store, remove, frees=True)
             count += 1
         if len(expired) < _SLICE:
             return count
@@ -108,7 +119,7 @@ def _collect_garbage(store: Store, before_ms: int) -> int:
             return count
         for blob in due:
             store.blobs.delete(blob)
-        commit(store, lambda tx, gone=due: tx.forget_garbage(gone))  # type: ignore[misc]  # bound now
+        commit(store, lambda tx, gone=due: tx.forget_garbage(gone), frees=True)  # type: ignore[misc]  # bound now
         count += len(due)
 
 
@@ -130,7 +141,7 @@ def _in_slices(store: Store, forget: Callable[[Tx], int]) -> int:
     """Repeat what forgets a slice until less than one is left."""
     count = 0
     while True:
-        gone = commit(store, forget)
+        gone = commit(store, forget, frees=True)
         count += gone
         if gone < _SLICE:
             return count

@@ -93,6 +93,10 @@ def receive(
 
     Raises InsufficientStorage, InternalError, and whatever ``source`` and ``verify`` raise.
     """
+    try:
+        store.reserve.admit(size)
+    except OSError as error:
+        raise storage_error(error) from error
     inline = store.settings.storage.inline_bytes
     buffer = store.settings.storage.buffer_bytes
     # Full buffers from the start, where the size is known, keep the writes of a file on page borders.
@@ -328,14 +332,18 @@ def publish(
         ) from gone
 
 
-def commit(store: Store, work: Callable[[Tx], T], *, owes: bool = False) -> T:
+def commit(store: Store, work: Callable[[Tx], T], *, owes: bool = False, frees: bool = False) -> T:
     """`Catalog.write` whose storage faults are S3 errors. ``owes``: it may write to the outbox.
+
+    ``frees``: it makes room, and may use the reserve for that when the disk is full.
 
     Raises OutcomeUnknownError, InsufficientStorage.
     """
     try:
         result = store.catalog.write(work)
     except OSError as error:
+        if frees and error.errno in _NO_ROOM and store.reserve.release():
+            return commit(store, work, owes=owes)
         known = error.errno in _NO_ROOM or isinstance(error, BlobsAwayError)
         raise storage_error(error) if known else OutcomeUnknownError() from error
     if owes:
@@ -394,6 +402,7 @@ def delete(
         store,
         lambda tx: delete_in(store, tx, bucket, key, version_id, conditions, bypass=bypass, tell=tell),
         owes=tell is not None,
+        frees=True,
     )
 
 

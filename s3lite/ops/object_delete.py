@@ -69,7 +69,7 @@ def delete_objects(ctx: Context) -> Response:
             for item in request.objects
         ]
 
-    outcomes = write.commit(ctx.store, work, owes=told is not None)
+    outcomes = write.commit(ctx.store, work, owes=told is not None, frees=True)
     if access_log.CONFIG in ctx.bucket.configs:
         ctx.beside = list(map(_logged, outcomes))
     return xml(results.delete_result(outcomes, quiet=request.quiet))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from s3lite.app import Application, create_app
 from s3lite.callback.listen import Receiver
 from s3lite.core.sweep import Swept, sweep
-from s3lite.settings import CallbackSettings, HttpSettings, Settings, SweepSettings
+from s3lite.settings import CallbackSettings, HttpSettings, Settings, StorageSettings, SweepSettings
 from s3lite.testing.faults import Faults
 from s3lite.times import Clock
 
@@ -37,6 +37,7 @@ def throw_away_settings(directory: Path) -> Settings:
         callback=CallbackSettings(allow=("127.0.0.1",)),
         sweep=SweepSettings(enabled=False),
         http=HttpSettings(access_log=False, key_cache_s=0),
+        storage=StorageSettings(reserve_bytes=0),
     )
 
 

@@ -43,7 +43,9 @@ def settings(data_dir: Path, *, durability: str = "full") -> Settings:
         http=HttpSettings(access_log=False),
         outbox=OutboxSettings(enabled=False),  # what is queued stays, to be seen after a crash
         limits=LimitSettings(part_min_bytes=1024),
-        storage=StorageSettings(inline_bytes=4096, buffer_bytes=32 << 10, garbage_grace_s=0),
+        storage=StorageSettings(
+            inline_bytes=4096, buffer_bytes=32 << 10, garbage_grace_s=0, reserve_bytes=64 << 10
+        ),
     )
 
 

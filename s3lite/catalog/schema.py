@@ -211,7 +211,8 @@ ALTER TABLE parts ADD COLUMN sealed_key TEXT NOT NULL DEFAULT '';
 ALTER TABLE blobs ADD COLUMN sealed_checksum TEXT NOT NULL DEFAULT '';
 """
 
-# ``outbox_waiting`` answers per lane what is due, however many messages wait in others.
+# ``outbox_waiting`` answers per lane what is due, however many messages wait in others. What is long stands
+# last, so that the rest of a row is read without it.
 _OUTBOX = """
 CREATE TABLE outbox (
     row         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -222,8 +223,6 @@ CREATE TABLE outbox (
     event       TEXT NOT NULL,
     destination TEXT NOT NULL,
     lane        TEXT NOT NULL,
-    request     TEXT NOT NULL,
-    body        BLOB NOT NULL,
     created_ms  INTEGER NOT NULL,
     expires_ms  INTEGER NOT NULL,
     due_ms      INTEGER NOT NULL,
@@ -231,11 +230,13 @@ CREATE TABLE outbox (
     holder      TEXT NOT NULL,
     is_dead     BOOLEAN NOT NULL,
     status      INTEGER NOT NULL,
-    message     TEXT NOT NULL
+    message     TEXT NOT NULL,
+    request     TEXT NOT NULL,
+    body        BLOB NOT NULL
 );
-CREATE INDEX outbox_waiting ON outbox (lane, due_ms) WHERE NOT is_dead;
-CREATE INDEX outbox_by_age ON outbox (is_dead, created_ms);
-CREATE INDEX outbox_by_due ON outbox (due_ms) WHERE NOT is_dead;
+CREATE INDEX outbox_waiting ON outbox (lane, due_ms, is_dead) WHERE NOT is_dead;
+CREATE INDEX outbox_by_age ON outbox (is_dead, created_ms, row);
+CREATE INDEX outbox_by_due ON outbox (due_ms, is_dead) WHERE NOT is_dead;
 
 CREATE TABLE deliveries (
     row            INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -49,8 +49,8 @@ UPDATE outbox SET due_ms = ?, attempts = attempts - ?, is_dead = ?, holder = '',
 WHERE id = ? AND holder = ? AND attempts = ?"""
 
 _FIGURES = """
-SELECT (SELECT count(*) FROM outbox WHERE NOT is_dead),
-       (SELECT count(*) FROM outbox WHERE is_dead),
+SELECT (SELECT count(*) FROM outbox WHERE is_dead = FALSE),
+       (SELECT count(*) FROM outbox WHERE is_dead = TRUE),
        (SELECT min(created_ms) FROM outbox WHERE is_dead = FALSE),
        (SELECT min(due_ms) FROM outbox WHERE NOT is_dead)"""
 
@@ -210,7 +210,7 @@ class OutboxSql(OutboxReadSql):
             )
 
     def forget_deliveries(self, *, before_ms: int, keep: int, limit: int) -> int:
-        """In order of age; which is that of rows but for a moment."""
+        """Rows are numbered in order of age, but for a moment and a few gaps."""
         aged = self._session.run(
             "DELETE FROM deliveries WHERE row IN "
             "(SELECT row FROM deliveries WHERE at_ms < ? ORDER BY at_ms LIMIT ?)",
@@ -218,7 +218,7 @@ class OutboxSql(OutboxReadSql):
         )
         return aged + self._session.run(
             "DELETE FROM deliveries WHERE row IN (SELECT row FROM deliveries WHERE row <= "
-            "(SELECT row FROM deliveries ORDER BY row DESC LIMIT 1 OFFSET ?) ORDER BY row LIMIT ?)",
+            "(SELECT max(row) FROM deliveries) - ? ORDER BY row LIMIT ?)",
             (keep, limit),
         )
 

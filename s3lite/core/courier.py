@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ _AHEAD = 16  # entries of a healthy lane that are taken before a thread is free 
 _BATCH = 256
 _LANES_REMEMBERED = 1024
 _REST_S = 60.0
+_ROUND_S = 0.01  # rounds of a busy courier are no shorter: each then writes for several messages
 
 log = logging.getLogger("s3lite.outbox")
 
@@ -100,6 +102,7 @@ class Courier:
 
     def _run(self) -> None:
         while not self._stop:
+            began = self._store.clock.monotonic()
             wait_s = self._settings.poll_s
             try:
                 wait_s = self.step()
@@ -108,6 +111,9 @@ class Courier:
             except Exception:  # the courier must outlive whatever one round met
                 log.exception("a round of the outbox failed; the next one tries again")
             self._store.outbox.wait(wait_s)
+            rest_s = began + _ROUND_S - self._store.clock.monotonic()
+            if rest_s > 0 and not self._stop:
+                time.sleep(rest_s)
 
     def step(self) -> float:
         """Write down what has ended, take what is due, send it; seconds until the next round is needed."""

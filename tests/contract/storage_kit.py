@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from s3lite.catalog.base import Chosen
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sqlite import SqliteCatalog
 from s3lite.ids import Ids
-from s3lite.model import Acl, Completion, Grant, ObjectHead, Part, Stored
+from s3lite.model import Acl, Completion, Grant, ObjectHead, OutboxEntry, Part, Settlement, Stored
 from s3lite.settings import DatabaseSettings
 from s3lite.times import Clock
 
@@ -144,6 +145,9 @@ QUESTIONS = (
     lambda tx: tx.versions_under("k#1", limit=9),
     lambda tx: tx.uploads_under("k#1", limit=9),
     lambda tx: tx.setting("a"),
+    lambda tx: tx.outbox_entry("a"),
+    lambda tx: tx.outbox_entries(Chosen(), dead=True, limit=9),
+    lambda tx: tx.deliveries("a", limit=9),
 )
 """One of each kind that a request or the upkeep asks: none may read a whole table."""
 
@@ -173,5 +177,20 @@ def one_of_each_change(writer):
         tx.forget_completions(before_ms=9)
         tx.take_lease("a", holder="b", ttl_s=1)
         tx.delete_bucket(99)
+        _change_the_outbox(tx)
 
     return change
+
+
+def _change_the_outbox(tx):
+    entry = OutboxEntry(
+        id="m", kind="callback", bucket="b", key="k", event="PutObject", destination="d", lane="l", request="{}",
+        body=b"", created_ms=1, expires_ms=1, due_ms=1,
+    )  # fmt: skip
+    tx.add_outbox(entry)
+    (taken,) = tx.take_outbox("l", now_ms=1, limit=9, holder="h", until_ms=2)
+    tx.rewrite_outbox(taken, body=b"", due_ms=2)
+    tx.settle_outbox([Settlement("m", "h", 1, "retry", 3), Settlement("n", "h", 1, "ok")])
+    tx.purge_outbox(Chosen(before_ms=9), limit=9)
+    tx.forget_deliveries(before_ms=1, keep=9, limit=9)
+    tx.count({"a": 1})

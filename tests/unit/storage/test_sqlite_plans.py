@@ -94,3 +94,10 @@ def test_every_foreign_key_has_an_index_for_its_checks(explained):
             column = key[3]
             plan = explained.session.all(f"EXPLAIN QUERY PLAN SELECT 1 FROM {table} WHERE {column} = 1")
             assert "SEARCH" in plan[0][3], (table, column)
+
+
+def test_lanes_are_found_by_seeks_however_long_they_are(explained):
+    read(explained).outbox_lanes(after="a", limit=9)
+    steps = [plan for plan in explained.plans if "outbox" in plan]
+    assert len(steps) == 3
+    assert all(plan.startswith("SEARCH outbox USING COVERING INDEX outbox_waiting (lane") for plan in steps)

@@ -155,6 +155,8 @@ class Code(enum.Enum):
     OwnershipControlsNotFoundError = ErrorSpec(404, "The bucket ownership controls were not found.")
     PermanentRedirect = ErrorSpec(301, "The bucket must be addressed by the specified endpoint.")
     PreconditionFailed = ErrorSpec(412, "At least one of the preconditions that you specified did not hold.")
+    # Of Ceph's RGW, whose spelling and status clients know; S3 has no quotas.
+    QuotaExceeded = ErrorSpec(403, "The quota of the bucket or of its owner is used up.")
     ReplicationConfigurationNotFoundError = ErrorSpec(404, "The replication configuration was not found.")
     RequestExpired = ErrorSpec(403, "Request has expired")
     RequestHeaderSectionTooLarge = ErrorSpec(400, "Your request header section exceeds the allowed size.")

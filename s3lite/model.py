@@ -130,6 +130,22 @@ class Bucket:
     configs: frozenset[str] = frozenset()
 
 
+QUOTA = "quota"
+"""Among `Bucket.configs`: the bucket is counted, for its own quota or its owner's."""
+
+
+class Quota(NamedTuple):
+    """How much a bucket, or an account in all its buckets, may hold and holds. None is no bound."""
+
+    subject: str  # "bucket ID" (the row's), "account ID"
+    max_bytes: int | None
+    max_objects: int | None
+    bytes: int
+    objects: int
+    added_bytes: int = 0  # by the transaction that asks
+    added_objects: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Checksum:
     """A stored checksum: ``algorithm`` as in the API (CRC32, CRC64NVME, SHA256 …), Base64 ``value``

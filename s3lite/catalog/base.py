@@ -35,6 +35,7 @@ from s3lite.model import (
     OutboxEntry,
     Part,
     Pending,
+    Quota,
     Segment,
     Settlement,
     Stored,
@@ -237,6 +238,10 @@ class ReadTx(Protocol):
     def reference_faults(self, *, limit: int) -> list[str]:
         """Human-readable contradictions inside the index (counts, missing rows); [] when it is sound."""
 
+    def quotas(self) -> list[Quota]: ...
+    def quotas_of(self, bucket: Bucket) -> list[Quota]:
+        """A bucket's own and its owner's, those that there are. `Bucket.configs` says whether to ask."""
+
     def counts(self) -> dict[str, int]:
         """buckets, objects, versions, bytes, uploads, parts, pending, blobs, inline, garbage."""
 
@@ -428,6 +433,23 @@ class Tx(ReadTx, Protocol):
 
     def leave_undecided(self, row: int, *, expires_ms: int) -> None:
         """Drop its reference and remember its webhook-id until then."""
+
+    # -- quotas
+    def put_bucket_quota(self, bucket: Bucket, *, max_bytes: int | None, max_objects: int | None) -> None:
+        """Bound a bucket, counting what it holds. None is no bound, and two of them take the quota away."""
+
+    def put_account_quota(self, account_id: str, *, max_bytes: int | None, max_objects: int | None) -> None:
+        """Bound what an account's buckets hold together."""
+
+    def settle_quotas(self) -> list[Quota]:
+        """The quotas that this transaction has added to or taken from since it last asked, as they are now.
+
+        What is counted: the bytes of versions and of the parts of open uploads, copies in full, and the
+        versions that are no delete markers. Nobody else adds to them before the transaction ends.
+        """
+
+    def recount(self, subject: str) -> None:
+        """Count anew what a quota speaks of."""
 
     # -- upkeep
     def forget_garbage(self, blobs: Sequence[BlobId]) -> None:

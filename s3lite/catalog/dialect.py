@@ -24,7 +24,18 @@ from functools import lru_cache
 from s3lite.catalog.schema import MIGRATIONS
 
 BY_ROW = frozenset(
-    {"blobs", "inline", "garbage", "segments", "outbox", "deliveries", "counters", "pending", "access_log"}
+    {
+        "blobs",
+        "inline",
+        "garbage",
+        "segments",
+        "outbox",
+        "deliveries",
+        "counters",
+        "pending",
+        "access_log",
+        "quotas",
+    }
 )
 """Counts that rise and fall by single statements, and rows that nobody but their holder touches."""
 

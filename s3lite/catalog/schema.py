@@ -308,6 +308,17 @@ CREATE INDEX access_log_by_destination ON access_log (destination, row, at_ms, s
 CREATE INDEX access_log_by_age ON access_log (at_ms);
 """
 
+# ``subject`` is "bucket ID" or "account ID". Only what has a row is counted.
+_QUOTAS = """
+CREATE TABLE quotas (
+    subject     TEXT PRIMARY KEY,
+    max_bytes   INTEGER,
+    max_objects INTEGER,
+    bytes       INTEGER NOT NULL,
+    objects     INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -322,5 +333,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_PENDING),
     _statements(_KEY_LIMITS),
     _statements(_ACCESS_LOG),
+    _statements(_QUOTAS),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

@@ -19,6 +19,7 @@ from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql_access_log import AccessLogQuestions
 from s3lite.catalog.sql_outbox import OutboxReadSql
 from s3lite.catalog.sql_pending import PendingQuestions
+from s3lite.catalog.sql_quota import FAULTS, QuotaQuestions
 from s3lite.model import (
     AccessKey,
     Account,
@@ -139,6 +140,7 @@ _FAULTS = tuple(
         (SELECT row, count(*) AS n, sum(size) AS total FROM segments GROUP BY row) AS found
         ON found.row = versions.row
         WHERE part_count <> coalesce(n, 0) OR (part_count > 0 AND size <> total)""",
+        FAULTS,
     )
 )
 
@@ -156,7 +158,7 @@ class Session(Protocol):
         """Change something; how many rows were changed."""
 
 
-class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions):
+class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions, QuotaQuestions):
     """`ReadTx` on a session."""
 
     def __init__(self, session: Session, secrets: SecretBox) -> None:

@@ -18,6 +18,7 @@ from s3lite.catalog.sql import Session, SqlRead
 from s3lite.catalog.sql_access_log import AccessLogChanges
 from s3lite.catalog.sql_outbox import OutboxSql
 from s3lite.catalog.sql_pending import PendingChanges
+from s3lite.catalog.sql_quota import QuotaChanges
 from s3lite.model import (
     UNLOCKED,
     AccessKey,
@@ -71,16 +72,18 @@ INSERT INTO segments (row, {rows.SEGMENT_COLUMNS})
 SELECT CAST(? AS INTEGER), {rows.SEGMENT_COLUMNS} FROM segments WHERE row = ?"""
 
 
-class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
+class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges, QuotaChanges):
     """`Tx` on a session inside a transaction. The engine calls `settle` when ``work`` has returned."""
 
     def __init__(self, session: Session, secrets: SecretBox, time_ms: Callable[[], int]) -> None:
         super().__init__(session, secrets)
         self._time_ms = time_ms
         self._removed: list[tuple[int, BlobId | None, int]] = []  # row, blob, part count
+        self._begin_counting()
 
     def settle(self) -> None:
-        """Give back the references of removed versions."""
+        """Give back the references of removed versions, and bring counters up to date."""
+        self.settle_quotas()
         for row, blob, part_count in self._removed:
             self._release(blob)
             if part_count:
@@ -129,6 +132,7 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
         )
 
     def remove_account(self, account_id: str) -> bool:
+        self.put_account_quota(account_id, max_bytes=None, max_objects=None)
         return self._session.run("DELETE FROM accounts WHERE id = ?", (account_id,)) > 0
 
     def put_access_key(self, key: AccessKey) -> None:
@@ -169,14 +173,26 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
             f"RETURNING {rows.BUCKET_COLUMNS}",
             (name, owner_id, created_ms, region, rows.encode_acl(acl), object_lock),
         )
-        return rows.bucket(row) if row else None
+        if row is None:
+            return None
+        made = rows.bucket(row)
+        if self._has_account_quota(owner_id):
+            self._note_configs(made.id)
+        return made
+
+    def bucket(self, name: str) -> Bucket | None:
+        found = super().bucket(name)
+        if found is not None:
+            self._known[found.id] = found
+        return found
 
     def delete_bucket(self, bucket_id: int) -> None:
         """It must hold no version (ValueError)."""
         for (row,) in self._session.all("SELECT row FROM uploads WHERE bucket_id = ?", (bucket_id,)):
-            self._drop_upload(row)
+            self._drop_upload(bucket_id, row)
         for (row,) in self._session.all("SELECT row FROM pending WHERE bucket_id = ?", (bucket_id,)):
             self.remove_pending(row)
+        self._forget_quota(bucket_id)
         self._session.run("DELETE FROM buckets WHERE id = ?", (bucket_id,))
 
     def set_versioning(self, bucket_id: int, status: str) -> None:
@@ -202,11 +218,6 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
         )
         self._note_configs(bucket_id)
         return changed > 0
-
-    def _note_configs(self, bucket_id: int) -> None:
-        found = self._session.all("SELECT name FROM bucket_configs WHERE bucket_id = ?", (bucket_id,))
-        names = " ".join(row[0] for row in found)
-        self._session.run("UPDATE buckets SET configs = ? WHERE id = ?", (names, bucket_id))
 
     # -- objects
 
@@ -298,16 +309,19 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
             ),
         )
         assert row is not None
+        self._grow(version.bucket_id, version.size, 0 if version.is_delete_marker else 1)
         return dataclasses.replace(version, row=row[0])
 
     def remove_version(self, version: ObjectVersion) -> None:
         """One that is gone already is left at that."""
         removed = self._session.one(
-            "DELETE FROM versions WHERE row = ? RETURNING blob, part_count, is_latest", (version.row,)
+            "DELETE FROM versions WHERE row = ? RETURNING blob, part_count, is_latest, size, is_delete_marker",
+            (version.row,),
         )
         if removed is None:
             return
-        blob, part_count, was_latest = removed
+        blob, part_count, was_latest, size, was_marker = removed
+        self._grow(version.bucket_id, -size, 0 if was_marker else -1)
         if was_latest:
             self._session.run(_PROMOTE, (version.bucket_id, version.key.encode()))
         self._removed.append((version.row, blob, part_count))
@@ -415,8 +429,17 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
                 part.sealed_key,
             ),
         )
+        self._grow(
+            self._bucket_of_upload(upload_row), part.size - (replaced.size if replaced is not None else 0), 0
+        )
         if replaced is not None:
             self._release(replaced.blob)
+
+    def upload(self, bucket_id: int, key: str, upload_id: str) -> Upload | None:
+        found = super().upload(bucket_id, key, upload_id)
+        if found is not None:
+            self._uploads[found.row] = bucket_id
+        return found
 
     def complete_upload(
         self,
@@ -455,16 +478,18 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges):
                 encryption=encryption or upload.encryption,
             )
         )
+        self._grow(upload.bucket_id, -size, 0)  # parts until now
         self._session.run(_PARTS_TO_SEGMENTS, (version.row, *chosen))
         self._session.run(_FORGET_PARTS, chosen)
-        self._drop_upload(upload.row)
+        self._drop_upload(upload.bucket_id, upload.row)
         return version
 
     def remove_upload(self, upload: Upload) -> None:
-        self._drop_upload(upload.row)
+        self._drop_upload(upload.bucket_id, upload.row)
 
-    def _drop_upload(self, row: int) -> None:
+    def _drop_upload(self, bucket_id: int, row: int) -> None:
         """Release what parts there are, then delete them and the upload."""
+        self._grow_by_parts(bucket_id, row)
         self._session.run(_RELEASE_PARTS, (row,))
         self._session.run(_DISCARD_PARTS, (self._time_ms(), row))
         self._session.run("DELETE FROM uploads WHERE row = ?", (row,))

@@ -194,7 +194,7 @@ def user_remove(user_id: str) -> None:
     with app().storage() as storage:
 
         def work(tx: Tx) -> None:
-            account = _account(tx, user_id)
+            account = account_of(tx, user_id)
             if account.is_root:
                 raise Refused("The root user cannot be removed.")
             owned = [bucket.name for bucket in tx.buckets(owner_id=user_id, limit=_BUCKETS_NAMED + 1)]
@@ -260,7 +260,7 @@ def key_add(user_id: str, access_key: str | None, secret_key: str | None, callba
     with app().storage() as storage:
 
         def work(tx: Tx) -> AccessKey:
-            made = _new_key(_account(tx, user_id), access_key, secret_key, callback=callback, policy=policy)
+            made = _new_key(account_of(tx, user_id), access_key, secret_key, callback=callback, policy=policy)
             _refuse_taken(tx, made.access_key)
             tx.put_access_key(made)
             return made
@@ -276,7 +276,7 @@ def key_list(user_id: str | None) -> None:
     """List the keys of one user or of all. Secrets are never shown."""
     with app().storage() as storage, storage.catalog.read() as tx:
         if user_id is not None:
-            _account(tx, user_id)
+            account_of(tx, user_id)
         keys = tx.access_keys(user_id)
     headings = {"access_key": "ACCESS KEY", "user": "USER", "enabled": "ENABLED", "callback": "CALLBACK"}
     headings |= {"has_policy": "POLICY"}
@@ -399,7 +399,8 @@ def _described(key: AccessKey) -> Mapping[str, object]:
     }
 
 
-def _account(tx: ReadTx, user_id: str) -> Account:
+def account_of(tx: ReadTx, user_id: str) -> Account:
+    """The user, or a refusal that says where to look."""
     account = tx.account(user_id)
     if account is None:
         raise Refused(f"There is no user {printable(user_id)}. `s3lite user list` shows who there is.")

@@ -26,6 +26,7 @@ _ADVICE = {
     "size": "Damaged bytes come back from a backup only; upload these objects again, or delete them.",
     "unreadable": "The disk could not read these bytes: look at the system's log before anything else.",
     "orphan": "Orphans are harmless. `s3lite check --repair` or the next sweep removes them.",
+    "quota": "A quota's counter is off: please report it. `s3lite check --repair` counts anew.",
     "key": "Put back the keyring that has the key. Without it these objects cannot be read.",
     "content": "Damaged bytes come back from a backup only; upload these objects again, or delete them.",
     "checksum": "Damaged bytes come back from a backup only; upload these objects again, or delete them.",
@@ -36,7 +37,9 @@ _ADVICE = {
 @click.option(
     "--deep", is_flag=True, help="Also read every object and compare it with its ETag and checksum."
 )
-@click.option("--repair", is_flag=True, help="Remove orphan files. Nothing else is ever changed.")
+@click.option(
+    "--repair", is_flag=True, help="Remove orphan files and count quotas anew. Nothing else is ever changed."
+)
 @shared_options
 def check(deep: bool, repair: bool) -> None:
     """Prove index and bytes against each other (fsck).
@@ -124,7 +127,7 @@ def _store(storage: Storage) -> Store:
 
 
 def _line(fault: Fault) -> str:
-    done = "  (removed)" if fault.is_repaired else ""
+    done = ("  (counted anew)" if fault.kind == "quota" else "  (removed)") if fault.is_repaired else ""
     return f"{fault.kind:<10}  {printable(fault.subject)}  {printable(fault.message)}{done}"
 
 

@@ -24,6 +24,7 @@ from typing import TextIO
 
 from s3lite.core import read, sealing
 from s3lite.core.store import Store
+from s3lite.core.write import commit
 from s3lite.crypto.keyring import KeyringError
 from s3lite.crypto.segments import sealed_size
 from s3lite.errors import S3Error
@@ -40,6 +41,7 @@ _PAGE = 500
 _RUN = 200_000  # files that are sorted in memory at once
 _INDEX_FAULTS = 1000  # contradictions inside the index that are listed
 _NAMES_SHOWN = 3
+_QUOTA_OF = "quota of "
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Fault:
 
     ``kind``: index (the engine's own check), reference (contradiction inside the index), missing,
     size, unreadable (bytes), orphan (a file that the index does not know), content (bytes do not
-    match the ETag, or cannot be decrypted), checksum (… the stored checksum), key (the keyring lacks the
+    match the ETag, or cannot be decrypted), checksum (… the stored checksum), quota (a counter is off), key (the keyring lacks the
     key of an encrypted object). ``subject`` is a blob, or ``bucket/key``.
     """
 
@@ -77,7 +79,8 @@ class Checked:
 class Check:
     """One run. Iterate over `faults` to make it; ``checked`` is complete when that has ended.
 
-    ``repair`` removes orphan files, and nothing else: that alone is safe without knowing more.
+    ``repair`` removes orphan files and counts quotas anew, and nothing else: that alone is safe without
+    knowing more.
     """
 
     store: Store
@@ -117,7 +120,16 @@ class Check:
         self._advance("index", 1, 1)
         for text in found:
             subject, _, message = text.partition(": ")
-            yield Fault("reference", subject, message)
+            if subject.startswith(_QUOTA_OF):
+                yield self._quota(subject.removeprefix(_QUOTA_OF), message)
+            else:
+                yield Fault("reference", subject, message)
+
+    def _quota(self, subject: str, message: str) -> Fault:
+        """A counter that is off harms no bytes, and counting is safe at any time."""
+        if self.repair:
+            commit(self.store, lambda tx: tx.recount(subject))
+        return Fault("quota", subject, message, self.repair)
 
     def _files(self) -> Iterator[Fault]:
         """Compare names and sizes. Damaged blobs are kept for `_damage`, which knows whose they are."""

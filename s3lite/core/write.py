@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from s3lite.blobs.base import BlobsAwayError
 from s3lite.catalog.base import CatalogBusyError, CatalogDoubtError, Tx
-from s3lite.core import lock, notify
+from s3lite.core import lock, notify, quota
 from s3lite.core.store import Store
 from s3lite.crypto.segments import Sealer, sealed_size
 from s3lite.errors import Code, S3Error
@@ -337,10 +337,16 @@ def commit(store: Store, work: Callable[[Tx], T], *, owes: bool = False, frees: 
 
     ``frees``: it makes room, and may use the reserve for that when the disk is full.
 
-    Raises OutcomeUnknownError, InsufficientStorage.
+    Raises OutcomeUnknownError, InsufficientStorage, QuotaExceeded.
     """
+
+    def within_quotas(tx: Tx) -> T:
+        result = work(tx)
+        quota.check(tx.settle_quotas())
+        return result
+
     try:
-        result = store.catalog.write(work)
+        result = store.catalog.write(within_quotas)
     except OSError as error:
         if frees and error.errno in _NO_ROOM and store.reserve.release():
             return commit(store, work, owes=owes)

@@ -6,7 +6,7 @@ from s3lite.callback import spec as callback_spec
 from s3lite.callback.send import Outcome
 from s3lite.callback.spec import RawCallback
 from s3lite.context import Context
-from s3lite.core import listing, multipart, sealing, write
+from s3lite.core import listing, multipart, quota, sealing, write
 from s3lite.core.sealing import PartEnvelope
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import NULL_VERSION, AccessKey, Completion, ObjectVersion, Part, Stored, Upload
@@ -58,6 +58,7 @@ def create_multipart_upload(ctx: Context) -> Response:
     lock = upload_headers.object_lock(ctx, ctx.headers)
     envelope = sealing.prepare(ctx.store, encryption.wanted(ctx, ctx.headers))
     sealed = envelope.for_upload() if envelope else None
+    quota.check_object(ctx.store, ctx.bucket, ctx.key)
     upload_id = ctx.store.ids.upload()
     now_ms = ctx.store.clock.time_ms()
     upload = write.commit(
@@ -99,9 +100,11 @@ def upload_part(ctx: Context) -> Response:
     request = _part_checksum_request(upload, checksums.parse_checksum_headers(ctx.headers))
     customer = encryption.check_part(ctx, upload.encryption)
     envelope = sealing.prepare_part(ctx.store, upload, customer)
-    source = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
+    size = ctx.payload_length()
+    body = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
+    source = quota.guarded_part(ctx.store, ctx.bucket, upload.row, number, body, size=size)
     stored, digests = object_write.take(
-        ctx, source, size=ctx.payload_length(), request=request, key=envelope.key if envelope else None
+        ctx, source, size=size, request=request, key=envelope.key if envelope else None
     )
     algorithm = upload.checksum_algorithm or request.trailer or request.algorithm
     value = digests.value(algorithm) if algorithm else ""

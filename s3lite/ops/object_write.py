@@ -9,7 +9,7 @@ from s3lite.auth.actions import versioned
 from s3lite.auth.facts import About, source_path
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Beside, Context, algorithms_of
-from s3lite.core import access_log, read, sealing, write
+from s3lite.core import access_log, quota, read, sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
@@ -42,12 +42,14 @@ def put_object(ctx: Context) -> Response:
     request = checksums.parse_checksum_headers(ctx.headers)
     callback = finish.prepare(ctx, callback_spec.from_request(ctx.head, ctx.caller), "PutObject")
     gate.require_open(ctx, callback)
-    source = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
+    size = ctx.payload_length()
+    body = ctx.body(max_bytes=ctx.settings.limits.put_bytes)
+    source = quota.guarded(ctx.store, ctx.bucket, ctx.key, body, size=size)
 
     stored, digests = take(
         ctx,
         source,
-        size=ctx.payload_length(),
+        size=size,
         request=request,
         key=envelope.key if envelope else None,
         sha256=finish.is_gate(callback),

@@ -12,7 +12,7 @@ from s3lite.auth.facts import About
 from s3lite.auth.post_policy import PostPolicy
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Context
-from s3lite.core import sealing, write
+from s3lite.core import quota, sealing, write
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import ObjectHead, ObjectVersion
 from s3lite.names import check_key
@@ -126,7 +126,7 @@ def _store(
     high = min(high, ctx.settings.limits.put_bytes)
     stored, digests = object_write.take(
         ctx,
-        _Bounded(reader, high),
+        quota.guarded(ctx.store, ctx.bucket, ctx.key, _Bounded(reader, high), size=None),
         size=None,
         request=request,
         limits=(low, high),

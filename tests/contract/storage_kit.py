@@ -6,7 +6,7 @@ from s3lite.catalog.base import Chosen
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sqlite import SqliteCatalog
 from s3lite.ids import Ids
-from s3lite.model import Acl, Completion, Grant, ObjectHead, OutboxEntry, Part, Settlement, Stored
+from s3lite.model import Acl, Bucket, Completion, Grant, ObjectHead, OutboxEntry, Part, Settlement, Stored
 from s3lite.settings import DatabaseSettings
 from s3lite.times import Clock
 
@@ -148,6 +148,7 @@ QUESTIONS = (
     lambda tx: tx.outbox_entry("a"),
     lambda tx: tx.outbox_entries(Chosen(), dead=True, limit=9),
     lambda tx: tx.deliveries("a", limit=9),
+    lambda tx: tx.quotas_of(Bucket(1, "a", "b", 1, "", ACL)),
 )
 """One of each kind that a request or the upkeep asks: none may read a whole table."""
 
@@ -155,6 +156,7 @@ QUESTIONS = (
 def one_of_each_change(writer):
     """Prepare what they work on; the changes, as a function of a transaction."""
     bucket = writer.bucket()
+    writer.catalog.write(lambda tx: tx.put_bucket_quota(bucket, max_bytes=1 << 40, max_objects=None))
     upload, other = writer.upload(bucket), writer.upload(bucket)
     for number in (1, 2):
         writer.part(upload, number)
@@ -176,6 +178,7 @@ def one_of_each_change(writer):
         tx.set_completion_callback("u", state="ok")
         tx.forget_completions(before_ms=9)
         tx.take_lease("a", holder="b", ttl_s=1)
+        tx.settle_quotas()
         tx.delete_bucket(99)
         _change_the_outbox(tx)
 

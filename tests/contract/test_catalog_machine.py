@@ -122,6 +122,18 @@ class CatalogMachine(RuleBasedStateMachine):
         self.catalog.write(lambda tx: tx.remove_upload(upload))
         del self.parts[upload.row]
 
+    @rule(of_account=st.booleans(), bound=st.sampled_from([None, 0, 1 << 40]))
+    def set_quota(self, of_account, bound):
+        """Counters begin whenever a quota does; the catalog itself refuses nothing."""
+
+        def work(tx):
+            if of_account:
+                tx.put_account_quota("alice", max_bytes=bound, max_objects=None)
+            else:
+                tx.put_bucket_quota(self.bucket, max_bytes=bound, max_objects=None)
+
+        self.catalog.write(work)
+
     @rule(limit=st.integers(1, 3))
     def sweep(self, limit):
         with self.catalog.read() as tx:
@@ -140,6 +152,20 @@ class CatalogMachine(RuleBasedStateMachine):
         assert self.writer.garbage() == {blob for blob, count in expected.items() if not count}
         with self.catalog.read() as tx:
             assert tx.reference_faults(limit=5) == []
+
+    @invariant()
+    def quotas_are_counted(self):
+        if not hasattr(self, "catalog"):
+            return
+        with self.catalog.read() as tx:
+            sizes = {blob: size for blob, size, _, _ in tx.stored_blobs(limit=100_000)}
+            quotas = tx.quotas()
+            is_counted = "quota" in tx.bucket(self.bucket.name).configs
+        held = [*self.held.values(), *(parts.values() for parts in self.parts.values())]
+        size = sum(sizes[blob] for blobs in held for blob in blobs)
+        objects = sum(not self.made[row].is_delete_marker for row in self.held)
+        assert {(quota.bytes, quota.objects) for quota in quotas} <= {(size, objects)}
+        assert is_counted == bool(quotas)
 
     @invariant()
     def listings_are_right(self):

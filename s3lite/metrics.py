@@ -178,9 +178,13 @@ class _Looked:
         attempts = CounterMetricFamily(
             "s3lite_outbox_events", "What became of messages, over all workers and nodes.", labels=("event",)
         )
+        lost = counters.pop("access_log_lines_lost", 0)
         for name, value in counters.items():
             attempts.add_metric((name,), value)
         yield attempts
+        yield CounterMetricFamily(
+            "s3lite_access_log_lines_lost", "Lines of access logs that were dropped.", lost
+        )
 
     def _storage(self) -> Iterator[Metric]:
         settings = self._store.settings

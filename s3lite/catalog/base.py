@@ -187,6 +187,12 @@ class ReadTx(Protocol):
     def completion(self, bucket_id: int, key: str, upload_id: str) -> Completion | None: ...
 
     # -- the outbox and the delivery log
+    def outbox_due(self, *, now_ms: int, limit: int) -> list[str]:
+        """The lanes of entries that are due, earliest first; one for each entry."""
+
+    def outbox_next(self, *, now_ms: int) -> int | None:
+        """When the next entry is due that is not due yet."""
+
     def outbox_lanes(self, *, after: str, limit: int) -> list[tuple[str, int]]:
         """Lanes with waiting entries, by name, those greater than ``after``: each with its earliest time."""
 

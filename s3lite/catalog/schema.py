@@ -236,7 +236,7 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_waiting ON outbox (lane, due_ms, is_dead) WHERE NOT is_dead;
 CREATE INDEX outbox_by_age ON outbox (is_dead, created_ms, row);
-CREATE INDEX outbox_by_due ON outbox (due_ms, is_dead) WHERE NOT is_dead;
+CREATE INDEX outbox_by_due ON outbox (due_ms, lane, is_dead) WHERE NOT is_dead;
 
 CREATE TABLE deliveries (
     row            INTEGER PRIMARY KEY AUTOINCREMENT,

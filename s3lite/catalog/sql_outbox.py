@@ -97,6 +97,19 @@ class OutboxReadSql:
 
     _session: Session
 
+    def outbox_due(self, *, now_ms: int, limit: int) -> list[str]:
+        found = self._session.all(
+            "SELECT lane FROM outbox WHERE NOT is_dead AND due_ms <= ? ORDER BY due_ms LIMIT ?",
+            (now_ms, limit),
+        )
+        return [row[0] for row in found]
+
+    def outbox_next(self, *, now_ms: int) -> int | None:
+        row = self._session.one(
+            "SELECT due_ms FROM outbox WHERE NOT is_dead AND due_ms > ? ORDER BY due_ms LIMIT 1", (now_ms,)
+        )
+        return row[0] if row else None
+
     def outbox_lanes(self, *, after: str, limit: int) -> list[tuple[str, int]]:
         found = self._session.all(_LANES, (after, limit))
         return [(lane, due_ms) for lane, due_ms in found if due_ms is not None]

@@ -19,12 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from s3lite.catalog.base import CatalogBusyError, Tx
+from s3lite.catalog.base import CatalogBusyError, ReadTx, Tx
 from s3lite.core.outbox import HELD_BACK_MS, NOTIFICATION, Result, Written, judge
 from s3lite.core.store import Store
 from s3lite.model import Delivery, OutboxEntry, Settlement
 
+_DUE_AT_ONCE = 200
 _LANES_AT_ONCE = 200
+_LANES_TAKEN = 16  # of a backlog in one round, so that each gets as much as it may hold
 _AHEAD = 16  # entries of a healthy lane that are taken before a thread is free for them
 _BATCH = 256
 _LANES_REMEMBERED = 1024
@@ -129,18 +131,38 @@ class Courier:
 
     def _take(self) -> float:
         """Lease due entries for lanes with room; seconds until more will be due."""
-        with self._store.catalog.read() as tx:
-            found = tx.outbox_lanes(after=self._after, limit=_LANES_AT_ONCE)
-        is_page_full = len(found) == _LANES_AT_ONCE
-        self._after = found[-1][0] if is_page_full else ""
         now_ms = self._store.clock.time_ms()
-        wanted = {lane: room for lane, due_ms in found if due_ms <= now_ms and (room := self._room(lane))}
+        with self._store.catalog.read() as tx:
+            lanes = self._due_lanes(tx, now_ms)
+            next_ms = tx.outbox_next(now_ms=now_ms)
+        wanted: dict[str, int] = {}
+        left = _BATCH - self._queued()
+        for lane in lanes:
+            room = min(self._room(lane), left)
+            if room > 0:
+                wanted[lane] = room
+                left -= room
         if wanted:
             self._enqueue(self._lease(wanted))
-        if is_page_full:
-            return 0.0
-        later = [due_ms - now_ms for _, due_ms in found if due_ms > now_ms]
-        return max(min(later, default=1 << 40) / 1000, 0.001)
+        return max((next_ms - now_ms) / 1000, 0.001) if next_ms is not None else self._settings.poll_s
+
+    def _due_lanes(self, tx: ReadTx, now_ms: int) -> list[str]:
+        """Lanes with due entries: all of them, or, in a backlog, some, and others next time."""
+        due = tx.outbox_due(now_ms=now_ms, limit=_DUE_AT_ONCE)
+        if len(due) < _DUE_AT_ONCE:
+            return list(dict.fromkeys(due))
+        # One lane may have most of what is due. So they are gone through by name, from where it ended.
+        found = tx.outbox_lanes(after=self._after, limit=_LANES_AT_ONCE)
+        if len(found) < _LANES_AT_ONCE:
+            more = tx.outbox_lanes(after="", limit=_LANES_AT_ONCE - len(found))
+            found += [each for each in more if each[0] <= self._after]
+        lanes = [lane for lane, due_ms in found if due_ms <= now_ms]
+        self._after = found[-1][0] if len(lanes) < _LANES_TAKEN or not lanes else lanes[_LANES_TAKEN - 1]
+        return lanes[:_LANES_TAKEN]
+
+    def _queued(self) -> int:
+        with self._lock:
+            return sum(len(lane.queue) for lane in self._lanes.values())
 
     def _lease(self, wanted: dict[str, int]) -> list[OutboxEntry]:
         now_ms = self._store.clock.time_ms()
@@ -160,8 +182,6 @@ class Courier:
     def _room(self, name: str) -> int:
         """How many more entries of a lane may be held."""
         with self._lock:
-            if sum(len(lane.queue) for lane in self._lanes.values()) >= _BATCH:
-                return 0
             lane = self._lanes.get(name)
             if lane is None:
                 return _AHEAD
@@ -183,10 +203,10 @@ class Courier:
         with self._lock:
             for name in list(self._lanes):
                 lane = self._lanes[name]
+                if lane.queue and self._may_send(lane):
+                    self._lanes.move_to_end(name)  # others come first next time
                 while lane.queue and self._may_send(lane):
                     self._submit(name, lane, lane.queue.popleft())
-                if lane.in_flight or lane.queue:
-                    self._lanes.move_to_end(name)
             self._forget_lanes()
 
     def _may_send(self, lane: _Lane) -> bool:

@@ -146,6 +146,8 @@ QUESTIONS = (
     lambda tx: tx.uploads_under("k#1", limit=9),
     lambda tx: tx.setting("a"),
     lambda tx: tx.outbox_entry("a"),
+    lambda tx: tx.outbox_due(now_ms=1, limit=9),
+    lambda tx: tx.outbox_next(now_ms=1),
     lambda tx: tx.outbox_entries(Chosen(), dead=True, limit=9),
     lambda tx: tx.deliveries("a", limit=9),
     lambda tx: tx.quotas_of(Bucket(1, "a", "b", 1, "", ACL)),

@@ -126,6 +126,22 @@ def test_lanes_tell_their_earliest_time_page_by_page(catalog):
         assert tx.outbox_lanes(after="l4", limit=9) == []
 
 
+def test_what_is_due_now_and_next(catalog):
+    with catalog.read() as tx:
+        assert tx.outbox_next(now_ms=0) is None
+    add(
+        catalog,
+        replace(ENTRY, id="1", lane="b", due_ms=20),
+        replace(ENTRY, id="2", lane="a", due_ms=10),
+        replace(ENTRY, id="3", lane="b", due_ms=30),
+        replace(ENTRY, id="4", lane="c", due_ms=1, is_dead=True),
+    )
+    with catalog.read() as tx:
+        assert tx.outbox_due(now_ms=30, limit=9) == ["a", "b", "b"]
+        assert tx.outbox_due(now_ms=29, limit=1) == ["a"]
+        assert tx.outbox_next(now_ms=20) == 30
+
+
 def test_figures(catalog):
     with catalog.read() as tx:
         assert tx.outbox_figures() == (0, 0, None, None)

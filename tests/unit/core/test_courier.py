@@ -104,13 +104,17 @@ def courier(store, carrier):
     made.stop()
 
 
-def entry(store, name="m", *, lane="l", **more):
+def entry_of(store, name="m", *, lane="l", **more):
     now_ms = store.clock.time_ms()
     made = OutboxEntry(
         id=name, kind="callback", bucket="b", key="k", event="PutObject", destination="http://a/", lane=lane,
         request="{}", body=b"", created_ms=now_ms, expires_ms=now_ms + 10**9, due_ms=now_ms,
     )  # fmt: skip
-    made = replace(made, **more)
+    return replace(made, **more)
+
+
+def entry(store, name="m", **more):
+    made = entry_of(store, name, **more)
     store.catalog.write(lambda tx: tx.add_outbox(made))
     return made
 
@@ -250,6 +254,30 @@ def test_a_lane_that_does_not_answer_leaves_threads_to_the_others(store, carrier
     entry(store, "quick", lane="c quick")
     run(courier, lambda: found(store, "quick") is None)
     assert courier.in_flight <= 2
+
+
+def test_a_backlog_of_some_lanes_starves_no_other(store, carrier, courier):
+    entries = [
+        entry_of(store, f"{lane}{number:03}", lane=lane)
+        for lane in ("a", "b", "c", "d", "e")
+        for number in range(100)
+    ]
+    entries += [entry_of(store, f"z{number}", lane=f"z{number:02}") for number in range(40)]
+    store.catalog.write(lambda tx: [tx.add_outbox(each) for each in entries])
+    run(courier, lambda: len({each.lane for each in carrier.carried}) == 45)
+    assert len(carrier.carried) < 400
+
+
+def test_memory_is_bounded_over_all_lanes(store, carrier, courier):
+    entries = [entry_of(store, f"m{n:04}", lane=f"l{n % 60:02}") for n in range(1200)]
+    store.catalog.write(lambda tx: [tx.add_outbox(each) for each in entries])
+    for lane in {each.lane for each in entries}:
+        carrier.gates[lane] = threading.Event()
+    for _ in range(10):
+        courier.step()
+    with store.catalog.read() as tx:
+        held = [each for each in tx.outbox_entries(Chosen(), dead=False, limit=2000) if each.holder]
+    assert len(held) <= 256 + 4
 
 
 def test_memory_holds_a_few_messages_of_a_lane(store, carrier, courier):

@@ -25,7 +25,7 @@ except SettingsError as error:
     sys.exit(str(error))
 
 bind = _settings.bind
-workers = _settings.workers or min(os.cpu_count() or 1, 8)
+workers = _settings.worker_count
 threads = _settings.threads
 worker_class = "s3lite.gunicorn_worker.Worker"
 Worker.idle_timeout_s = _settings.http.idle_timeout_s

@@ -68,6 +68,9 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "buckets_per_account": ("TooManyBuckets", ""),
     "delete_keys": ("MalformedXML", ""),
     "notification_rules": ("InvalidArgument", ""),
+    "key_requests_per_s": ("SlowDown", "with Retry-After; a key may have [its own](access.md#request-rates)"),
+    "key_burst": ("SlowDown", "with Retry-After"),
+    "key_throughput": ("SlowDown", "of the next request, with Retry-After"),
     "list_keys": ("", "more are given out page by page, as in S3"),
 }
 

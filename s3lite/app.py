@@ -23,6 +23,7 @@ from s3lite.auth.authenticate import Authenticated, Authenticator, Payload
 from s3lite.auth.authorize import OBJECT_ACTIONS
 from s3lite.auth.facts import About
 from s3lite.auth.oss import OssAuthenticator, recognise
+from s3lite.auth.rates import Limiter
 from s3lite.auth.sessions import SESSION_SEAL_KEY, SessionTokens
 from s3lite.blobs.base import BlobsAwayError, BlobStore
 from s3lite.callback.send import Attempt, CallbackSender
@@ -39,7 +40,7 @@ from s3lite.errors import Code, S3Error
 from s3lite.exchange import Exchange, tell_bucket, tell_operator
 from s3lite.hooks import Event, Hooks
 from s3lite.ids import Ids
-from s3lite.model import ANONYMOUS, AccessKey, Account, Bucket, Identity, ObjectVersion, RequestHead
+from s3lite.model import ANONYMOUS, AccessKey, Account, Bucket, Identity, ObjectVersion, Rate, RequestHead
 from s3lite.ops import cors, website
 from s3lite.responses import Response, StartResponse, error
 from s3lite.routes import BY_BODY, ROUTES, UNSIGNED, WEBSITE
@@ -125,11 +126,18 @@ class Application:
             on_log=called_back,
             on_lanes=self._metrics.lanes if self._metrics is not None else None,
         )
+        limits = settings.limits
+        self._limiter = Limiter(
+            default=Rate(limits.key_requests_per_s, limits.key_burst, limits.key_throughput),
+            workers=settings.worker_count,
+            clock=clock,
+        )
         self._session_tokens = SessionTokens(bootstrap.installation_key(self._catalog, SESSION_SEAL_KEY))
         self.services = Services(
             settings=settings,
             store=store,
             session_tokens=self._session_tokens,
+            limiter=self._limiter,
             authenticator=self._authenticator(Authenticator),
             oss_authenticator=self._authenticator(OssAuthenticator),
             callbacks=callbacks,
@@ -170,6 +178,13 @@ class Application:
                 received=exchange.ctx.received if exchange.ctx else 0,
                 sent=response.size,
             )
+        if exchange.caller.key is not None:
+            received = exchange.ctx.received if exchange.ctx else 0
+            self._limiter.charge(
+                exchange.caller.key,
+                received + (response.size or 0),
+                is_shared=bool(environ.get("wsgi.multiprocess")),
+            )
         self._log(environ, exchange, response, elapsed_s)
         return response.start(environ["REQUEST_METHOD"], start_response)
 
@@ -201,6 +216,8 @@ class Application:
             )
         signed = self._authenticate(environ, exchange.oss or head, route)
         exchange.caller = signed.identity
+        if signed.identity.key is not None:
+            self._limiter.admit(signed.identity.key, is_shared=bool(environ.get("wsgi.multiprocess")))
         bucket = self._bucket(head, route)
         ctx = exchange.ctx = Context(
             environ=environ,

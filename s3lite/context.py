@@ -13,6 +13,7 @@ from s3lite.auth.authenticate import Authenticator, Payload
 from s3lite.auth.authorize import NO_RULES, Rules, authorize, authorize_some, is_denied, within_limits
 from s3lite.auth.facts import THE_REQUEST, About, RequestFacts
 from s3lite.auth.oss import OssAuthenticator
+from s3lite.auth.rates import Limiter
 from s3lite.auth.sessions import SessionTokens
 from s3lite.core import access
 from s3lite.core.store import Store
@@ -59,6 +60,7 @@ class Services:
         authenticator: Authenticator,
         oss_authenticator: OssAuthenticator,
         session_tokens: SessionTokens,
+        limiter: Limiter,
         callbacks: CallbackSender,
         callback_keys: CallbackKeys,
         carriers: Carriers,
@@ -71,6 +73,7 @@ class Services:
         self.authenticator = authenticator
         self.oss_authenticator = oss_authenticator
         self.session_tokens = session_tokens
+        self.limiter = limiter
         self.callbacks = callbacks
         self.callback_keys = callback_keys
         self.carriers = carriers
@@ -234,6 +237,13 @@ class Context:
         """Let the embedding program refuse an upload before its body is read. Raises what its hook says."""
         if self.services.hooks.before_upload is not None:
             self.services.hooks.check_upload(self.asked(self.route.permission, self.bucket_row))
+
+    def admit(self) -> None:
+        """Count a request whose handler has found out who sent it. Raises SlowDown."""
+        if self.caller.key is not None:
+            self.services.limiter.admit(
+                self.caller.key, is_shared=bool(self.environ.get("wsgi.multiprocess"))
+            )
 
     def within_limits(self, action: str, arn: str) -> bool:
         """Whether the caller's key and session may do ``action`` on what is no bucket of this server."""

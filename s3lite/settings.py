@@ -138,6 +138,13 @@ class LimitSettings:
     buckets_per_account: int = _setting(1000, "buckets that one account may own; 0: no limit")
     delete_keys: int = _setting(1000, "keys of one DeleteObjects request")
     list_keys: int = _setting(1000, "entries of one page of a listing")
+    key_requests_per_s: float = _setting(
+        0.0, "requests by one access key in a second, all workers of a node together; 0: no limit"
+    )
+    key_burst: int = _setting(0, "requests at once by an access key that has paused; 0: those of one second")
+    key_throughput: int = _setting(
+        0, "bytes of bodies by one access key in a second, charged when a request ends; 0: no limit"
+    )
     notification_rules: int = _setting(100, "notification configurations of one bucket")
 
 
@@ -342,6 +349,11 @@ class Settings:
     sessions: SessionSettings = field(default_factory=SessionSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+
+    @property
+    def worker_count(self) -> int:
+        """`workers` with its default filled in."""
+        return self.workers or min(os.cpu_count() or 1, 8)
 
     @property
     def index_url(self) -> str:

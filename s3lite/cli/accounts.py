@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import click
 from s3lite.cli.base import App, Refused, app, printable, shared_options, when
 from s3lite.errors import S3Error
 from s3lite.ids import Ids
-from s3lite.model import AccessKey, Account
+from s3lite.model import AccessKey, Account, Rate
 from s3lite.names import is_valid_user_id
 from s3lite.times import Clock
 
@@ -285,11 +285,44 @@ def key_list(user_id: str | None) -> None:
 
 @key.command("update")
 @click.argument("access_key")
-@click.option("--callback", type=click.Choice(_CALLBACK_MODES), required=True, help=_callback_option_help)
+@click.option("--callback", type=click.Choice(_CALLBACK_MODES), help=_callback_option_help)
+@click.option("--requests-per-s", type=click.FloatRange(min=0), help="Requests in a second; 0: no limit.")
+@click.option(
+    "--burst", type=click.IntRange(min=0), help="Requests at once after a pause; 0: those of one second."
+)
+@click.option("--bytes-per-s", type=click.IntRange(min=0), help="Bytes of bodies in a second; 0: no limit.")
+@click.option("--default-rate", is_flag=True, help="Let the settings say again how fast requests may come.")
 @shared_options
-def key_update(access_key: str, callback: str) -> None:
-    """Change what callbacks uploads by a key may carry; in force for the next request."""
-    change(access_key, callback=callback)
+def key_update(
+    access_key: str,
+    callback: str | None,
+    requests_per_s: float | None,
+    burst: int | None,
+    bytes_per_s: int | None,
+    default_rate: bool,
+) -> None:
+    """Change how fast requests by a key may come, or what callbacks its uploads may carry.
+
+    In force within http.key_cache_s. What is not named stays as it is. A rate of its own takes the place
+    of that in the settings; docs/access.md says how it is shared among workers.
+
+    \b
+    s3lite key update S3L0123456789ABCDEFG --requests-per-s 50 --burst 200
+    """
+    named = {"requests_per_s": requests_per_s, "burst": burst, "bytes_per_s": bytes_per_s}
+    rates = {name: value for name, value in named.items() if value is not None}
+    if default_rate and rates:
+        raise click.UsageError("Give either --default-rate, or a rate.")
+    if callback is None and not rates and not default_rate:
+        raise click.UsageError("Say what to change: --callback, --requests-per-s, --burst, --bytes-per-s …")
+
+    def changed(known: AccessKey) -> AccessKey:
+        rate = None if default_rate else known.rate
+        if rates:
+            rate = Rate(**{**(rate or Rate())._asdict(), **rates})
+        return replace(known, rate=rate, callback=callback or known.callback)
+
+    change(access_key, changed)
 
 
 @key.command("disable")
@@ -297,7 +330,7 @@ def key_update(access_key: str, callback: str) -> None:
 @shared_options
 def key_disable(access_key: str) -> None:
     """Refuse every request signed with a key, from the next one on. `key enable` undoes it."""
-    change(access_key, enabled=False)
+    change(access_key, lambda known: replace(known, enabled=False))
 
 
 @key.command("enable")
@@ -305,7 +338,7 @@ def key_disable(access_key: str) -> None:
 @shared_options
 def key_enable(access_key: str) -> None:
     """Accept a disabled key again."""
-    change(access_key, enabled=True)
+    change(access_key, lambda known: replace(known, enabled=True))
 
 
 @key.command("remove")
@@ -371,16 +404,16 @@ def _emit_new_key(app: App, made: AccessKey, **more: str) -> None:
     app.emit({**shown, **more}, "\n".join(lines))
 
 
-def change(access_key: str, **changes: Any) -> None:
+def change(access_key: str, changed: Callable[[AccessKey], AccessKey]) -> None:
     """Store a key with other properties and print it."""
     with app().storage() as storage:
-        if changes.get("enabled") is False:
-            refuse_root_key(storage, access_key)
 
         def work(tx: Tx) -> AccessKey:
-            changed = replace(key_of(tx, access_key), **changes)
-            tx.put_access_key(changed)
-            return changed
+            made = changed(key_of(tx, access_key))
+            if not made.enabled:
+                refuse_root_key(storage, access_key)
+            tx.put_access_key(made)
+            return made
 
         described = _described(storage.catalog.write(work))
     state = "enabled" if described["enabled"] else "disabled"
@@ -395,6 +428,7 @@ def _described(key: AccessKey) -> Mapping[str, object]:
         "enabled": key.enabled,
         "callback": key.callback,
         "has_policy": bool(key.policy),
+        "rate": key.rate._asdict() if key.rate else None,
         "created": when(key.created_ms),
     }
 

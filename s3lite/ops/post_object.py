@@ -69,6 +69,7 @@ def post_object(ctx: Context) -> Response:
     is_oss = oss_signatures.is_form(fields)
     signatures = ctx.services.oss_authenticator if is_oss else ctx.services.authenticator
     ctx.caller, policy = signatures.form(fields)
+    ctx.admit()
     if policy is not None:
         _check_policy(ctx, fields, policy, is_oss=is_oss)
     if is_oss:

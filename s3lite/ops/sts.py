@@ -43,6 +43,7 @@ def security_token_service(ctx: Context) -> Response:
         act = _action(parameters)
         addressed = ctx.head.origin.partition("://")[2]  # by way of a trusted proxy, too
         ctx.caller = ctx.services.authenticator.action(ctx.head, body, hosts=[addressed])
+        ctx.admit()
         document = act(ctx, parameters)
     except S3Error as problem:
         document, status, code = sts.error(problem, request_id=ctx.request_id)

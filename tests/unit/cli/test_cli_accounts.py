@@ -201,7 +201,7 @@ def test_keys_are_disabled_enabled_updated_and_removed(run, data_dir):
     assert emitted(run, "key", "remove", "AKA") == {"removed": "AKA"}
     for command in ("disable", "enable", "remove", "webhook-secret"):
         assert "s3lite key list" in run("key", command, "AKA", exit_code=1).stderr
-    assert "Missing option" in run("key", "update", "AKA", exit_code=2).stderr
+    assert "Say what to change" in run("key", "update", "AKA", exit_code=2).stderr
 
 
 def test_a_changed_key_keeps_its_secrets(run, store):
@@ -274,3 +274,24 @@ def test_the_root_credential_takes_no_policy(run, data_dir, policy_file):
     assert (
         "is the root credential" in run("key", "policy", "set", "root-key", policy_file, exit_code=1).stderr
     )
+
+
+# ---------------------------------------------------------------- rates of keys
+
+
+def test_a_key_gets_a_rate_of_its_own_and_loses_it(run, data_dir):
+    key = emitted(run, "user", "add", "alice")["access_key"]
+    assert emitted(run, "key", "list", "alice")[0]["rate"] is None
+    run("key", "update", key, "--requests-per-s", "50", "--burst", "200")
+    rate = emitted(run, "key", "update", key, "--bytes-per-s", "1000")["rate"]
+    assert rate == {"requests_per_s": 50.0, "burst": 200, "bytes_per_s": 1000}
+    run("key", "disable", key)
+    assert emitted(run, "key", "update", key, "--callback", "off")["rate"] == rate
+    assert emitted(run, "key", "update", key, "--default-rate")["rate"] is None
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--default-rate", "--burst", "1"), ("--burst", "-1"), ("--requests-per-s", "fast")]
+)
+def test_rates_that_are_none(run, data_dir, words):
+    run("key", "update", "root-key", *words, exit_code=2)

@@ -21,6 +21,8 @@ from s3lite.wire.body import Source
 from s3lite.wire.checksums import ChecksumRequest, Digests
 from s3lite.wire.encryption import CUSTOMER_HEADER, MODE_HEADER, CustomerKey
 
+_ASKED_CHECKSUM = "x-amz-checksum-algorithm"
+
 
 def put_object(ctx: Context) -> Response:
     """PutObject: store an object from the body of the request.
@@ -145,7 +147,8 @@ def check_conditions(ctx: Context, when: conditions.WriteConditions) -> None:
 def copy_object(ctx: Context) -> Response:
     """CopyObject: a new object with the bytes of another, by reference; no byte is moved.
 
-    Bytes are read and written where they must be encrypted, decrypted, or brought under another customer's key.
+    Bytes are read and written where they must be encrypted, decrypted, or brought under another customer's key,
+    and read where x-amz-checksum-algorithm asks for a checksum that the source does not have.
 
     Source: API Reference, CopyObject. Checked against AWS: never.
     Errors: NoSuchKey, NoSuchBucket, InvalidRequest (onto itself unchanged; the source's customer key),
@@ -163,6 +166,7 @@ def copy_object(ctx: Context) -> Response:
     attempts = 1 if finish.is_gate(callback) else 3  # what a gate has seen is copied, and nothing else
     for attempt in range(1, attempts + 1):
         source_bucket, source = copy_source(ctx)
+        _check_asked_checksum(ctx)
         conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
         source_key = encryption.copy_source_key(ctx, source)
         new = _copied(ctx, source_bucket, source, metadata_directive, tagging_directive)
@@ -248,10 +252,13 @@ def _with_bytes(
 ) -> write.NewVersion:
     """A copy with its bytes: those of its source, under a key of its own, or written anew."""
     wanted = encryption.wanted_of_copy(ctx, source)
+    asked = ctx.headers.get(_ASKED_CHECKSUM, "").upper()
     if sealing.shares_bytes(source.encryption, wanted):
         sealed = sealing.resealed(ctx.store, source, wanted) if wanted is not None else None
+        if asked and not _has_checksum(source, asked):
+            new = replace(new, checksum=_checksum_of(ctx, source, source_key, asked))
         return replace(new, copy_of=source, encryption=sealed)
-    algorithm = source.checksum.algorithm if source.checksum else "CRC64NVME"
+    algorithm = asked or (source.checksum.algorithm if source.checksum else "CRC64NVME")
     envelope = sealing.prepare(ctx.store, wanted)
     stored, digests = copy_bytes(
         ctx, source, source_key, 0, source.size, algorithm=algorithm, key=envelope.key if envelope else None
@@ -263,6 +270,32 @@ def _with_bytes(
         stored=stored,
         encryption=envelope.for_object(stored) if envelope else None,
     )
+
+
+def _check_asked_checksum(ctx: Context) -> None:
+    """Raise InvalidRequest for an algorithm that nobody knows."""
+    asked = ctx.headers.get(_ASKED_CHECKSUM, "")
+    if asked:
+        checksums.check_algorithm(asked.upper())
+
+
+def _has_checksum(source: ObjectVersion, algorithm: str) -> bool:
+    """Whether the object's own checksum is what a copy is to have: of all its bytes, by that algorithm."""
+    own = source.checksum
+    return own is not None and own.algorithm == algorithm and own.type == checksums.FULL_OBJECT
+
+
+def _checksum_of(
+    ctx: Context, source: ObjectVersion, source_key: CustomerKey | None, algorithm: str
+) -> Checksum:
+    """A checksum of an object's bytes, which are read for it. Raises EntityTooLarge."""
+    limit = ctx.settings.limits.put_bytes
+    if source.size > limit:
+        raise S3Error(Code.EntityTooLarge, ProposedSize=str(source.size), MaxSizeAllowed=str(limit))
+    digests = Digests({algorithm})
+    for piece in read.read(ctx.store, source, offset=0, length=source.size, customer=source_key):
+        digests.update(piece)
+    return Checksum(algorithm, digests.value(algorithm))
 
 
 def copy_bytes(

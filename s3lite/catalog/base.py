@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from s3lite.model import (
@@ -488,6 +489,12 @@ class Catalog(Protocol):
 
     def migrate(self) -> None:
         """Bring the schema up to date, refusing one that is newer than this program."""
+
+    def snapshot(self, target: Path) -> None:
+        """Copy the index as of one moment into a new SQLite file, durable or not, beside writers.
+
+        Raises OSError, also where the engine has its own ways of backing up.
+        """
 
     def checkpoint(self, *, truncate: bool = False) -> int:
         """Fold the engine's log into its tables, beside requests; how many log pages remain.

@@ -14,12 +14,14 @@ it. Transaction ids would not do: after a crash the server may give the same one
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
@@ -305,6 +307,10 @@ class PostgresCatalog:
             if len(page) < _PAGE:
                 return
             row = page[-1].row
+
+    def snapshot(self, target: Path) -> None:
+        """See `Catalog.snapshot`: pg_dump does that here."""
+        raise OSError(errno.ENOTSUP, "the index is in PostgreSQL: back it up by pg_dump")
 
     def checkpoint(self, *, truncate: bool = False) -> int:
         """The engine has its own; this forgets the rows of connections that are long gone."""

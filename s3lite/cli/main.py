@@ -9,6 +9,7 @@ import click
 from s3lite import __version__
 from s3lite.cli import outbox  # noqa: F401  # adds its commands to `callback`
 from s3lite.cli.accounts import key, user
+from s3lite.cli.backup import backup, restore
 from s3lite.cli.base import CannotRun, shared_options
 from s3lite.cli.buckets import bucket
 from s3lite.cli.callbacks import callback
@@ -63,6 +64,7 @@ def cli() -> None:
 
 key.add_command(key_policy)
 for command in (
-    user, key, session, bucket, keyring, check, sweep, migrate, callback, form, doctor, explain_signature,
+    user, key, session, bucket, keyring, check, sweep, backup, restore, migrate, callback, form, doctor,
+    explain_signature,
 ):  # fmt: skip
     cli.add_command(command)

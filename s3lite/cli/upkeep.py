@@ -58,7 +58,7 @@ def check(deep: bool, repair: bool) -> None:
     from s3lite.core.check import Check
 
     with app().storage(create=False) as storage, progress_bars("index", "files") as progress:
-        run = Check(_store(storage), deep=deep, repair=repair, progress=progress)
+        run = Check(store_of(storage), deep=deep, repair=repair, progress=progress)
         faults = []
         for fault in run.faults():
             faults.append(fault)
@@ -92,7 +92,7 @@ def sweep() -> None:
     from s3lite.core.sweep import sweep as run_sweep
 
     with app().storage(create=False) as storage:
-        swept = asdict(run_sweep(_store(storage)))
+        swept = asdict(run_sweep(store_of(storage)))
     nouns = {
         "uploads": "expired upload",
         "blobs": "released blob",
@@ -112,7 +112,8 @@ def sweep() -> None:
     app().emit(swept, (f"Removed: {done}." if done else "Nothing to remove.") + logs)
 
 
-def _store(storage: Storage) -> Store:
+def store_of(storage: Storage) -> Store:
+    """What core works on."""
     from s3lite.core.store import Store
 
     return Store(

@@ -21,6 +21,9 @@ from s3lite.model import BlobId
 
 _SLICE = 500
 _LEASE = "sweep"
+COLLECTING = "collect"
+"""The lease of whoever removes released bytes, and of backups, during which nobody may."""
+_COLLECT_S = 60.0
 _ORPHAN_SCAN_EVERY_S = 3600.0
 _RULES_PER_DAY = 24  # rules count in days, so walks beside every run would find nothing new
 _RENEW_EVERY_S = 20.0
@@ -111,16 +114,21 @@ def _expire_uploads(store: Store, before_ms: int) -> int:
 
 
 def _collect_garbage(store: Store, before_ms: int) -> int:
-    count = 0
+    count, holder = 0, store.ids.request()
     while True:
         with store.catalog.read() as tx:
             due = tx.due_garbage(before_ms=before_ms, limit=_SLICE)
         if not due:
-            return count
+            break
+        if not store.catalog.lease(COLLECTING, holder=holder, ttl_s=_COLLECT_S):
+            return count  # a backup needs them; another run comes
         for blob in due:
             store.blobs.delete(blob)
         commit(store, lambda tx, gone=due: tx.forget_garbage(gone), frees=True)  # type: ignore[misc]  # bound now
         count += len(due)
+    if count:
+        store.catalog.lease(COLLECTING, holder=holder, ttl_s=0)
+    return count
 
 
 def _forget_messages(store: Store, now_ms: int) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from client import S3
+from torture.driver import settings
+from torture.operations import ROOT_KEY, ROOT_SECRET, Later
 from webtest import TestRequest
 
 from s3lite.app import Application, create_app
@@ -18,8 +20,6 @@ from s3lite.blobs.reserve import FILE, Reserve
 from s3lite.core.check import Check
 from s3lite.core.sweep import sweep
 from s3lite.settings import StorageSettings
-from torture.driver import settings
-from torture.operations import ROOT_KEY, ROOT_SECRET, Later
 
 DISK = 24 << 20
 RESERVE = 2 << 20
@@ -46,13 +46,10 @@ def fill(disk: Path) -> Path:
     """Take what is left, as a log that nobody rotates does."""
     other = disk / "somebody-elses"
     with other.open("wb", buffering=0) as file:
-        piece = bytes(64 << 10)
-        try:
-            while len(piece):
-                written = file.write(piece)
-                piece = piece[: written or 0] if written != len(piece) else piece
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+        for size in (64 << 10, 4096, 1):
+            with suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
     return other
 
 

@@ -72,7 +72,7 @@ class Ledger:
                 yield f"half done: {changes}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False, slots=True)  # a repr would follow every node from every step
 class Recording:
     """The steps of one run, and the directory that they are about."""
 
@@ -158,7 +158,8 @@ def _row(app: Application, version: ObjectVersion) -> str:
 def judge(directory: Path, ledger: Ledger, *, durability: str = "full") -> list[str]:
     """Open a data directory as a crash left it; what is wrong with it."""
     try:
-        app = create_app(replace(settings(directory), durability=durability))
+        # Late enough for the leases of whoever died to be over.
+        app = create_app(replace(settings(directory), durability=durability), clock=Later(200))
     except Exception as error:  # whatever it is, it is the finding
         return [f"does not open: {error!r}"]
     try:
@@ -177,7 +178,7 @@ def _faults(app: Application, ledger: Ledger, *, is_full: bool) -> Iterator[str]
             yield from tx.reference_faults(limit=10)
         return
     yield from ledger.compare(survey(app))
-    ahead = replace(store, clock=Later(120))  # no gate waits any more
+    ahead = replace(store, clock=Later(320))  # no gate waits any more
     sweep(ahead, rules=False)
     yield from (f"check: {fault}" for fault in Check(ahead, deep=True).faults())
     yield from (f"after the sweep: {fault}" for fault in ledger.compare(survey(app)))

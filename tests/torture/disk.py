@@ -26,7 +26,7 @@ SECTOR = 512
 MARK = b"s3lite-torture "
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Node:
     """A file or directory. ``durable`` is what is on disk, ``pending`` what only the page cache has."""
 
@@ -45,7 +45,7 @@ class Node:
         self.pending.clear()
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Step:
     """Something that happened: one of data (write or truncate), name, sync, mark."""
 

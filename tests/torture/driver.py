@@ -22,6 +22,7 @@ from s3lite.settings import (
     CallbackSettings,
     HttpSettings,
     LimitSettings,
+    MetricsSettings,
     OutboxSettings,
     Settings,
     StorageSettings,
@@ -41,6 +42,7 @@ def settings(data_dir: Path, *, durability: str = "full") -> Settings:
         callback=CallbackSettings(allow=("127.0.0.1",)),
         sweep=SweepSettings(enabled=False, orphan_age_s=0),
         http=HttpSettings(access_log=False),
+        metrics=MetricsSettings(enabled=False),
         outbox=OutboxSettings(enabled=False),  # what is queued stays, to be seen after a crash
         limits=LimitSettings(part_min_bytes=1024),
         storage=StorageSettings(

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s3lite.auth.acl import canned_acl
@@ -108,6 +108,11 @@ def open_storage(settings: Settings, *, clock: Clock) -> tuple[Catalog, BlobStor
         catalog.migrate()
         opened.pop_all()
     return catalog, blobs
+
+
+def open_copy(settings: Settings, path: Path, *, clock: Clock) -> Catalog:
+    """A snapshot of the index, in a file of its own, opened with the same keys."""
+    return open_catalog(replace(settings, database_url=f"sqlite:///{path.absolute()}"), clock)
 
 
 def is_installed(settings: Settings) -> bool:

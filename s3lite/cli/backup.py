@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -34,7 +34,7 @@ def backup(directory: Path, base: Path | None, with_keyring: bool) -> None:
 
     Exit code: 0 done; 1 refused, or bytes are missing; 2 could not run.
     """
-    from s3lite.catalog.open import open_catalog
+    from s3lite import bootstrap
     from s3lite.core import backup as backups
 
     settings = app().settings
@@ -47,9 +47,7 @@ def backup(directory: Path, base: Path | None, with_keyring: bool) -> None:
             done = backups.make(
                 store_of(storage),
                 directory,
-                open_index=lambda path: open_catalog(
-                    replace(settings, database_url=f"sqlite:///{path.absolute()}"), Clock()
-                ),
+                open_index=lambda path: bootstrap.open_copy(settings, path, clock=Clock()),
                 keys=tuple(keys),
                 base=base,
                 progress=lambda at, total: advance("bytes", at, total) if advance else None,

@@ -28,6 +28,8 @@ class Code(enum.Enum):
     AccessControlListNotSupported = ErrorSpec(400, "The bucket does not allow ACLs.")
     AccessDenied = ErrorSpec(403, "Access Denied")
     AccessForbidden = ErrorSpec(403, "CORSResponse: This CORS request is not allowed.")
+    AnnotationLimitExceeded = ErrorSpec(400, "The object has as many annotations as are allowed.")
+    AnnotationNameTooLong = ErrorSpec(400, "The annotation name exceeds 512 bytes.")
     AuthorizationHeaderMalformed = ErrorSpec(400, "The authorization header that you provided is not valid.")
     AuthorizationQueryParametersError = ErrorSpec(
         400, "The authorization query parameters that you provided are not valid."
@@ -66,6 +68,7 @@ class Code(enum.Enum):
     InternalError = ErrorSpec(500, "We encountered an internal error. Please try again.")
     InvalidAccessKeyId = ErrorSpec(403, "The access key ID that you provided does not exist in our records.")
     InvalidAction = ErrorSpec(400, "The action is not one of this server.")
+    InvalidAnnotationName = ErrorSpec(400, "The annotation name is not valid.")
     InvalidArgument = ErrorSpec(400, "Invalid Argument")
     InvalidBucketAclWithObjectOwnership = ErrorSpec(
         400, "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting."
@@ -89,6 +92,7 @@ class Code(enum.Enum):
         "part number.",
     )
     InvalidPolicyDocument = ErrorSpec(400, "The content of the form does not meet the policy's rules.")
+    InvalidPrefix = ErrorSpec(400, "The annotation prefix is not valid.")
     InvalidRange = ErrorSpec(416, "The requested range is not satisfiable.")
     InvalidRequest = ErrorSpec(400, "Invalid Request")
     InvalidRetentionPeriod = ErrorSpec(400, "The retention period that you specified is not valid.")
@@ -120,6 +124,7 @@ class Code(enum.Enum):
     MissingContentLength = ErrorSpec(411, "You must provide the Content-Length HTTP header.")
     MissingRequestBodyError = ErrorSpec(400, "You sent an empty body; this request needs one.")
     MissingSecurityHeader = ErrorSpec(400, "Your request is missing a required header.")
+    NoSuchAnnotation = ErrorSpec(404, "The specified annotation does not exist on this object.")
     NoSuchBucket = ErrorSpec(404, "The specified bucket does not exist.")
     NoSuchBucketPolicy = ErrorSpec(404, "The bucket policy does not exist.")
     NoSuchCallbackConfiguration = ErrorSpec(404, "The bucket has no callback policies.")
@@ -182,6 +187,7 @@ class Code(enum.Enum):
     UnresolvableGrantByEmailAddress = ErrorSpec(
         400, "The email address that you provided does not match any account on record."
     )
+    UnsupportedMediaType = ErrorSpec(415, "The annotation is not text in UTF-8.")
     UserKeyMustBeSpecified = ErrorSpec(
         400,
         "The bucket POST must contain the specified field name. If it is specified, check the order of the fields.",

@@ -244,6 +244,21 @@ class ObjectVersion:
     checksum: Checksum | None = None
     lock: ObjectLock = UNLOCKED
     encryption: Encryption | None = None
+    annotations: int = 0  # how many it has
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A named text of a version. ``sealed_key`` is that of its blob, sealed under the version's; "" when the
+    version is not encrypted."""
+
+    name: str
+    size: int
+    etag: str
+    modified_ms: int
+    blob: BlobId | None
+    checksum: Checksum
+    sealed_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

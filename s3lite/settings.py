@@ -131,6 +131,8 @@ class LimitSettings:
     part_min_bytes: int = _setting(5 << 20, "smallest part but the last of a multipart upload")
     parts: int = _setting(10_000, "parts of one multipart upload")
     metadata_bytes: int = _setting(2048, "user metadata of an object: names and values together")
+    annotations: int = _setting(1000, "annotations of one version of an object")
+    annotation_bytes: int = _setting(1 << 20, "one annotation")
     xml_bytes: int = _setting(2 << 20, "XML document in a request body")
     form_fields: int = _setting(128, "fields of an upload form before the file")
     form_field_bytes: int = _setting(20 << 10, "one field of an upload form")

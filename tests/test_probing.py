@@ -43,6 +43,7 @@ ABSENT = {
     "GetObjectLockConfiguration": "ObjectLockConfigurationNotFoundError",
     "GetObjectLegalHold": "InvalidRequest",
     "GetObjectRetention": "InvalidRequest",
+    "GetObjectAnnotation": "NoSuchAnnotation",
 }
 # What a fresh bucket answers beyond members that are empty or repeat the request.
 VALUES = {

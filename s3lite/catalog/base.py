@@ -22,6 +22,7 @@ from s3lite.model import (
     AccessKey,
     Account,
     Acl,
+    Annotation,
     BlobId,
     Bucket,
     Checksum,
@@ -166,6 +167,12 @@ class ReadTx(Protocol):
     ) -> list[ListedVersion]:
         """By key, newest first within a key. ``after_row``: of the key that equals ``lower``, only rows
         below this one."""
+
+    def annotation(self, row: int, name: str) -> Annotation | None: ...
+    def annotations(
+        self, row: int, *, prefix: str = "", after: str = "", limit: int = ...
+    ) -> list[Annotation]:
+        """Of a version, by name in UTF-8 order, those after ``after``."""
 
     # -- multipart
     def upload(self, bucket_id: int, key: str, upload_id: str) -> Upload | None: ...
@@ -333,6 +340,15 @@ class Tx(ReadTx, Protocol):
         encryption: Encryption | None = None,
     ) -> None:
         """Replace what is given. Whether a lock may be replaced is the caller's to decide."""
+
+    def put_annotation(self, row: int, annotation: Annotation, *, stored: Stored | None) -> None:
+        """Add or replace a version's annotation; ``stored`` None: its blob is known and gets one more reference.
+
+        Whoever changes annotations has asked for the version in the same transaction.
+        """
+
+    def remove_annotation(self, row: int, name: str) -> bool:
+        """False when it is not there."""
 
     # -- multipart
     def create_upload(

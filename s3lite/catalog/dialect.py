@@ -35,6 +35,7 @@ BY_ROW = frozenset(
         "pending",
         "access_log",
         "quotas",
+        "annotations",
     }
 )
 """Counts that rise and fall by single statements, and rows that nobody but their holder touches."""

@@ -15,6 +15,7 @@ from s3lite.model import (
     UNLOCKED,
     Account,
     Acl,
+    Annotation,
     Bucket,
     Checksum,
     Completion,
@@ -49,7 +50,9 @@ VERSION_COLUMNS = (
     "row, bucket_id, key, version_id, size, etag, modified_ms, owner_id, is_delete_marker, is_latest, blob, "
     "part_count, checksum_algorithm, checksum_value, checksum_type, head, tags, storage_class, acl, "
     + _LATER_COLUMNS
+    + ", annotations"
 )
+ANNOTATION_COLUMNS = "name, size, etag, modified_ms, blob, checksum_algorithm, checksum_value, sealed_key"
 _KIND = "owner_id, storage_class, checksum_algorithm, checksum_type"
 LISTED_COLUMNS = (
     f"key, size, etag, modified_ms, CASE WHEN ({_KIND}) = (?, ?, ?, ?) THEN NULL ELSE checksum_type || '/' || "
@@ -115,7 +118,16 @@ def object_version(row: Row) -> ObjectVersion:
         part_count,
         decode_checksum(algorithm, value, kind),
         decode_lock(*row[19:22]),
-        decode_encryption(*row[22:]),
+        decode_encryption(*row[22:24]),
+        row[24],
+    )
+
+
+def annotation(row: Row) -> Annotation:
+    """From `ANNOTATION_COLUMNS`."""
+    name, size, etag, modified_ms, blob, algorithm, value, sealed_key = row
+    return Annotation(
+        str(name, "utf-8"), size, etag, modified_ms, blob, Checksum(algorithm, value), sealed_key
     )
 
 

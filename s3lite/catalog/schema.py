@@ -319,6 +319,23 @@ CREATE TABLE quotas (
 ) WITHOUT ROWID;
 """
 
+# Annotations of versions. Versions count theirs, so that nothing is looked for where there are none.
+_ANNOTATIONS = """
+ALTER TABLE versions ADD COLUMN annotations INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE annotations (
+    row                INTEGER NOT NULL REFERENCES versions (row) DEFERRABLE INITIALLY DEFERRED,
+    name               BLOB NOT NULL,
+    size               INTEGER NOT NULL,
+    etag               TEXT NOT NULL,
+    modified_ms        INTEGER NOT NULL,
+    blob               TEXT,
+    checksum_algorithm TEXT NOT NULL,
+    checksum_value     TEXT NOT NULL,
+    sealed_key         TEXT NOT NULL,
+    PRIMARY KEY (row, name)
+) WITHOUT ROWID;
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -334,5 +351,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_KEY_LIMITS),
     _statements(_ACCESS_LOG),
     _statements(_QUOTAS),
+    _statements(_ANNOTATIONS),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

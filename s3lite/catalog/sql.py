@@ -17,6 +17,7 @@ from s3lite.catalog import rows
 from s3lite.catalog.rows import Row
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql_access_log import AccessLogQuestions
+from s3lite.catalog.sql_annotations import AnnotationQuestions
 from s3lite.catalog.sql_outbox import OutboxReadSql
 from s3lite.catalog.sql_pending import PendingQuestions
 from s3lite.catalog.sql_quota import FAULTS, QuotaQuestions
@@ -112,6 +113,8 @@ _HOLDERS = f"""(
     FROM parts WHERE blob IS NOT NULL
     UNION ALL SELECT 'pending upload ' || row, blob, {_KEPT.format(sealed="encryption")}
     FROM pending WHERE blob IS NOT NULL
+    UNION ALL SELECT 'annotation of version ' || row, blob, {_KEPT_PART}
+    FROM annotations WHERE blob IS NOT NULL
 ) AS holders"""
 _FAULTS = tuple(
     statement + " LIMIT ?"
@@ -141,6 +144,9 @@ _FAULTS = tuple(
         ON found.row = versions.row
         WHERE part_count <> coalesce(n, 0) OR (part_count > 0 AND size <> total)""",
         FAULTS,
+        """SELECT 'version ' || versions.row || ': counts ' || annotations || ' annotations, has ' || coalesce(n, 0)
+        FROM versions LEFT JOIN (SELECT row, count(*) AS n FROM annotations GROUP BY row) AS found
+        ON found.row = versions.row WHERE annotations <> coalesce(n, 0)""",
     )
 )
 
@@ -158,7 +164,7 @@ class Session(Protocol):
         """Change something; how many rows were changed."""
 
 
-class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions, QuotaQuestions):
+class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions, QuotaQuestions, AnnotationQuestions):
     """`ReadTx` on a session."""
 
     def __init__(self, session: Session, secrets: SecretBox) -> None:

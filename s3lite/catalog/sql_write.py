@@ -16,6 +16,7 @@ from s3lite.catalog import rows
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql import Session, SqlRead
 from s3lite.catalog.sql_access_log import AccessLogChanges
+from s3lite.catalog.sql_annotations import AnnotationChanges
 from s3lite.catalog.sql_outbox import OutboxSql
 from s3lite.catalog.sql_pending import PendingChanges
 from s3lite.catalog.sql_quota import QuotaChanges
@@ -58,6 +59,8 @@ _DISCARD_SEGMENTS = """
 INSERT INTO garbage (blob, since_ms)
 SELECT DISTINCT blob, CAST(? AS INTEGER) FROM segments JOIN blobs ON blobs.id = blob
 WHERE row = ? AND refs = 0"""
+_RELEASE_ANNOTATIONS = _RELEASE_SEGMENTS.replace("FROM segments", "FROM annotations")
+_DISCARD_ANNOTATIONS = _DISCARD_SEGMENTS.replace("FROM segments", "FROM annotations")
 _RELEASE_PARTS = _RELEASE_SEGMENTS.replace("segments WHERE row", "parts WHERE upload_row")
 _DISCARD_PARTS = _DISCARD_SEGMENTS.replace("segments JOIN", "parts JOIN").replace("row = ?", "upload_row = ?")
 
@@ -72,20 +75,24 @@ INSERT INTO segments (row, {rows.SEGMENT_COLUMNS})
 SELECT CAST(? AS INTEGER), {rows.SEGMENT_COLUMNS} FROM segments WHERE row = ?"""
 
 
-class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges, QuotaChanges):
+class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges, QuotaChanges, AnnotationChanges):
     """`Tx` on a session inside a transaction. The engine calls `settle` when ``work`` has returned."""
 
     def __init__(self, session: Session, secrets: SecretBox, time_ms: Callable[[], int]) -> None:
         super().__init__(session, secrets)
         self._time_ms = time_ms
-        self._removed: list[tuple[int, BlobId | None, int]] = []  # row, blob, part count
+        self._removed: list[tuple[int, BlobId | None, int, int]] = []  # row, blob, parts, annotations
         self._begin_counting()
 
     def settle(self) -> None:
         """Give back the references of removed versions, and bring counters up to date."""
         self.settle_quotas()
-        for row, blob, part_count in self._removed:
+        for row, blob, part_count, annotated in self._removed:
             self._release(blob)
+            if annotated:
+                self._session.run(_RELEASE_ANNOTATIONS, (row,))
+                self._session.run(_DISCARD_ANNOTATIONS, (self._time_ms(), row))
+                self._session.run("DELETE FROM annotations WHERE row = ?", (row,))
             if part_count:
                 self._session.run(_RELEASE_SEGMENTS, (row,))
                 self._session.run(_DISCARD_SEGMENTS, (self._time_ms(), row))
@@ -315,16 +322,17 @@ class SqlTx(SqlRead, OutboxSql, PendingChanges, AccessLogChanges, QuotaChanges):
     def remove_version(self, version: ObjectVersion) -> None:
         """One that is gone already is left at that."""
         removed = self._session.one(
-            "DELETE FROM versions WHERE row = ? RETURNING blob, part_count, is_latest, size, is_delete_marker",
+            "DELETE FROM versions WHERE row = ? "
+            "RETURNING blob, part_count, is_latest, size, is_delete_marker, annotations",
             (version.row,),
         )
         if removed is None:
             return
-        blob, part_count, was_latest, size, was_marker = removed
+        blob, part_count, was_latest, size, was_marker, annotated = removed
         self._grow(version.bucket_id, -size, 0 if was_marker else -1)
         if was_latest:
             self._session.run(_PROMOTE, (version.bucket_id, version.key.encode()))
-        self._removed.append((version.row, blob, part_count))
+        self._removed.append((version.row, blob, part_count, annotated))
 
     def update_version(
         self,

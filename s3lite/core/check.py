@@ -22,7 +22,7 @@ from itertools import chain
 from tempfile import TemporaryFile
 from typing import TextIO
 
-from s3lite.core import read, sealing
+from s3lite.core import object_annotation, read, sealing
 from s3lite.core.store import Store
 from s3lite.core.write import commit
 from s3lite.crypto.keyring import KeyringError
@@ -273,6 +273,29 @@ class Check:
                 )
         if version.part_count:
             yield from _verify_composition(name, version, parts)
+        if version.annotations:
+            yield from self._verify_annotations(name, version)
+
+    def _verify_annotations(self, name: str, version: ObjectVersion) -> Iterator[Fault]:
+        """Each annotation against its ETag."""
+        with self.store.catalog.read() as tx:
+            found = tx.annotations(version.row)
+        for annotation in found:
+            if annotation.blob in self._damaged:
+                continue
+            which = f"annotation {annotation.name}: "
+            digests = checksums.Digests(())
+            try:
+                for piece in object_annotation.content(self.store, version, annotation):
+                    digests.update(piece)
+            except (S3Error, OSError) as error:
+                if self._is_current(version):
+                    yield Fault("content", name, f"{which}it cannot be read: {error}")
+                continue
+            if digests.etag != annotation.etag:
+                yield Fault(
+                    "content", name, f"{which}MD5 of the bytes is {digests.etag}, ETag {annotation.etag}"
+                )
 
     def _verify_sealed(self, version: ObjectVersion, parts: list[Segment]) -> Iterator[Fault]:
         """Without a customer's key: the bytes as they are kept against the checksum of these."""

@@ -52,7 +52,7 @@ def read(
     if version.encryption is not None:
         return _read_sealed(store, version, offset, length, customer, parts)
     if version.part_count == 0:
-        return _read_blob(store, version.blob, offset, length)
+        return read_blob(store, version.blob, offset, length)
     return _read_segments(store, segments(store, version) if parts is None else parts, offset, length)
 
 
@@ -76,7 +76,8 @@ def segments(store: Store, version: ObjectVersion) -> list[Segment]:
         return tx.segments(version.row)
 
 
-def _read_blob(store: Store, blob: BlobId | None, offset: int, length: int) -> Iterator[bytes]:
+def read_blob(store: Store, blob: BlobId | None, offset: int, length: int) -> Iterator[bytes]:
+    """A range of a blob as it is kept. Raises InternalError when its bytes are missing."""
     if blob is None or length == 0:
         return iter(())
     with store.catalog.read() as tx:
@@ -94,7 +95,7 @@ def _read_blob(store: Store, blob: BlobId | None, offset: int, length: int) -> I
 
 def _read_segments(store: Store, parts: Sequence[Segment], offset: int, length: int) -> Iterator[bytes]:
     for part, skip, take in _touched(parts, offset, length):
-        yield from _read_blob(store, part.blob, skip, take)
+        yield from read_blob(store, part.blob, skip, take)
 
 
 def _read_sealed(
@@ -119,10 +120,10 @@ def open_blob(
 ) -> Iterator[bytes]:
     """A range of an encrypted blob whose plaintext has ``size`` bytes; its first piece opened on return."""
 
-    def read_blob(start: int, count: int) -> Iterator[bytes]:
-        return _read_blob(store, blob, start, count)
+    def kept(start: int, count: int) -> Iterator[bytes]:
+        return read_blob(store, blob, start, count)
 
-    return sealing.opened(key, size=size, offset=offset, length=length, read=read_blob)
+    return sealing.opened(key, size=size, offset=offset, length=length, read=kept)
 
 
 def _open_parts(

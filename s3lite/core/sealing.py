@@ -18,7 +18,7 @@ from s3lite.crypto.aead import TamperedError, new_key
 from s3lite.crypto.envelope import About
 from s3lite.crypto.keyring import DEFAULT_KMS, SSE_S3, KeyringError, Master, UnknownKeyError
 from s3lite.errors import Code, S3Error
-from s3lite.model import BlobId, Encryption, ObjectVersion, Segment, Stored, Upload
+from s3lite.model import Annotation, BlobId, Encryption, ObjectVersion, Segment, Stored, Upload
 from s3lite.wire.encryption import CUSTOMER, KMS, CustomerKey, Wanted
 
 log = logging.getLogger("s3lite")
@@ -75,6 +75,10 @@ def _whole(size: int, part_count: int, blob: BlobId | None) -> About:
 
 def _of_part(number: int, size: int, blob: BlobId | None) -> About:
     return ("part", number, size, blob or "")
+
+
+def _of_annotation(name: str, size: int, blob: BlobId | None) -> About:
+    return ("annotation", name, size, blob or "")
 
 
 def _key_of(customer: CustomerKey | None) -> bytes:
@@ -253,6 +257,20 @@ def key_of_part(object_key: bytes, part: Segment) -> bytes:
     try:
         about = _of_part(part.part_number, part.size, part.blob)
         return envelope.open_sealed(object_key, part.sealed_key, about=about)
+    except TamperedError:
+        raise _tampered() from None
+
+
+def seal_annotation(object_key: bytes, key: bytes, name: str, size: int, blob: BlobId | None) -> str:
+    """An annotation's key as its row keeps it: under the object's, bound to what it opens."""
+    return envelope.seal(object_key, key, about=_of_annotation(name, size, blob))
+
+
+def key_of_annotation(object_key: bytes, annotation: Annotation) -> bytes:
+    """The key of an annotation's blob. Raises InternalError."""
+    try:
+        about = _of_annotation(annotation.name, annotation.size, annotation.blob)
+        return envelope.open_sealed(object_key, annotation.sealed_key, about=about)
     except TamperedError:
         raise _tampered() from None
 

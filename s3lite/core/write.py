@@ -11,7 +11,7 @@ import errno
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -26,6 +26,7 @@ from s3lite.model import (
     NULL_VERSION,
     UNLOCKED,
     Acl,
+    Annotation,
     BlobId,
     Bucket,
     Checksum,
@@ -168,7 +169,7 @@ class _Sealing:
 
 
 @contextmanager
-def discarding(store: Store, stored: Stored | None) -> Iterator[None]:
+def discarding(store: Store, *stored: Stored | None) -> Iterator[None]:
     """A commit that is to name ``stored``: when it has surely failed, the bytes go.
 
     When nobody knows, they stay: if a row names them after a crash they are needed, if not they are swept.
@@ -178,7 +179,8 @@ def discarding(store: Store, stored: Stored | None) -> Iterator[None]:
     except (OutcomeUnknownError, CatalogDoubtError):
         raise
     except (S3Error, CatalogBusyError):
-        discard(store, stored)
+        for each in stored:
+            discard(store, each)
         raise
 
 
@@ -246,10 +248,19 @@ class _Hasher:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAnnotation:
+    """An annotation about to be written. Its bytes are ``stored``, or those of another's blob."""
+
+    annotation: Annotation
+    stored: Stored | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewVersion:
     """An object about to be published. Its bytes are ``stored`` or those of ``copy_of``.
 
     ``lock`` is what was asked for; the bucket's default retention joins it in the transaction.
+    ``annotations`` are all that ``annotations_of`` has.
     """
 
     key: str
@@ -263,6 +274,8 @@ class NewVersion:
     copy_of: ObjectVersion | None = None
     lock: ObjectLock = UNLOCKED
     encryption: Encryption | None = None
+    annotations_of: ObjectVersion | None = None
+    annotations: tuple[NewAnnotation, ...] = ()
 
 
 Tell = Callable[[Tx, Bucket, ObjectVersion], None]
@@ -315,12 +328,15 @@ def publish(
             pending=pending if new.copy_of is None else None,
             lock=lock.at_publication(tx, live, new.lock, modified_ms),
         )
+        if new.annotations_of is not None:
+            attach(tx, version.row, new.annotations_of.row, new.annotations)
         if tell is not None:
             tell(tx, live, version)
         return version
 
+    copied = [each.stored for each in new.annotations]
     try:
-        with discarding(store, new.stored if pending is None else None):
+        with discarding(store, new.stored if pending is None else None, *copied):
             return commit(store, work, owes=tell is not None)
     except LookupError as gone:  # the pending row at the end of its time, or the source of the copy
         if new.copy_of is not None:
@@ -330,6 +346,15 @@ def publish(
             "The decision about this upload came too late; nothing was stored. Try again.",
             headers={"Retry-After": "2"},
         ) from gone
+
+
+def attach(tx: Tx, row: int, source_row: int, wanted: Sequence[NewAnnotation]) -> None:
+    """Write the annotations of a copy. Raises OperationAborted when its source has others by now."""
+    now = [(annotation.name, annotation.etag) for annotation in tx.annotations(source_row)]
+    if now != [(each.annotation.name, each.annotation.etag) for each in wanted]:
+        raise S3Error(Code.OperationAborted)
+    for each in wanted:
+        tx.put_annotation(row, each.annotation, stored=each.stored)
 
 
 def commit(store: Store, work: Callable[[Tx], T], *, owes: bool = False, frees: bool = False) -> T:

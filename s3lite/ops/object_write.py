@@ -10,10 +10,20 @@ from s3lite.auth.facts import About, source_path
 from s3lite.callback import spec as callback_spec
 from s3lite.context import Beside, Context, algorithms_of
 from s3lite.core import access_log, quota, read, sealing, write
+from s3lite.core.object_annotation import refuse_customer_key
 from s3lite.errors import Code, S3Error, invalid_argument
 from s3lite.model import Bucket, Checksum, ObjectVersion, Stored
 from s3lite.names import check_key
-from s3lite.ops import durable, encryption, events, finish, gate, lifecycle, upload_headers
+from s3lite.ops import (
+    durable,
+    encryption,
+    events,
+    finish,
+    gate,
+    lifecycle,
+    object_annotation,
+    upload_headers,
+)
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.access_log import COPIED, COPIED_PART
@@ -160,6 +170,7 @@ def copy_object(ctx: Context) -> Response:
     callback_spec.refuse(ctx.head)
     when = conditions.parse_write_conditions(ctx.headers)
     metadata_directive = _directive(ctx, "x-amz-metadata-directive")
+    wants_annotations = object_annotation.are_wanted(ctx)
     tagging_directive = _directive(ctx, "x-amz-tagging-directive")
     callback = _callback_of_copy(ctx)
     gate.require_open(ctx, callback)
@@ -170,6 +181,9 @@ def copy_object(ctx: Context) -> Response:
         conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
         source_key = encryption.copy_source_key(ctx, source)
         new = _copied(ctx, source_bucket, source, metadata_directive, tagging_directive)
+        if wants_annotations and source.annotations:
+            object_annotation.check_copy(ctx, source_bucket, source, new)
+            new = replace(new, annotations_of=source)
         new = _with_bytes(ctx, new, source, source_key)
         try:
             owed = durable.owed(ctx, "CopyObject", callback)
@@ -257,14 +271,18 @@ def _with_bytes(
         sealed = sealing.resealed(ctx.store, source, wanted) if wanted is not None else None
         if asked and not _has_checksum(source, asked):
             new = replace(new, checksum=_checksum_of(ctx, source, source_key, asked))
-        return replace(new, copy_of=source, encryption=sealed)
+        return replace(
+            new, copy_of=source, encryption=sealed, annotations=object_annotation.copies(ctx, new, key=None)
+        )
     algorithm = asked or (source.checksum.algorithm if source.checksum else "CRC64NVME")
+    if new.annotations_of is not None and wanted is not None:
+        refuse_customer_key(wanted.mode)
     envelope = sealing.prepare(ctx.store, wanted)
-    stored, digests = copy_bytes(
-        ctx, source, source_key, 0, source.size, algorithm=algorithm, key=envelope.key if envelope else None
-    )
+    key = envelope.key if envelope else None
+    stored, digests = copy_bytes(ctx, source, source_key, 0, source.size, algorithm=algorithm, key=key)
     return replace(
         new,
+        annotations=object_annotation.copies(ctx, new, key=key),
         etag=digests.etag,
         checksum=Checksum(algorithm, digests.value(algorithm)),
         stored=stored,

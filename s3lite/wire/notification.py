@@ -22,7 +22,8 @@ FIRED = frozenset(
         "ObjectCreated:Put", "ObjectCreated:Post", "ObjectCreated:Copy", "ObjectCreated:CompleteMultipartUpload",
         "ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated",
         "LifecycleExpiration:Delete", "LifecycleExpiration:DeleteMarkerCreated",
-        "ObjectTagging:Put", "ObjectTagging:Delete", "ObjectAcl:Put", "ObjectRetention:Put",
+        "ObjectTagging:Put", "ObjectTagging:Delete", "ObjectAnnotation:Put", "ObjectAnnotation:Delete",
+        "ObjectAcl:Put", "ObjectRetention:Put",
     )
 )  # fmt: skip
 """What happens here."""
@@ -32,7 +33,6 @@ NEVER_FIRED = frozenset(
         "ObjectRestore:Post", "ObjectRestore:Completed", "ObjectRestore:Delete",
         "Replication:OperationFailedReplication", "Replication:OperationNotTracked",
         "Replication:OperationMissedThreshold", "Replication:OperationReplicatedAfterThreshold",
-        "ObjectAnnotation:Put", "ObjectAnnotation:Delete",
     )
 )  # fmt: skip
 """Events of S3 that a configuration may name and that never happen here."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from s3lite.model import (
     Account,
     Acl,
+    Annotation,
     Bucket,
     Checksum,
     Grant,
@@ -441,6 +442,36 @@ def copy_object_result(*, etag: str, modified_ms: int, checksum: Checksum | None
     """CopyObject."""
     body = f"<LastModified>{_date(modified_ms)}</LastModified>{_etag(etag)}{_checksum_values(checksum)}"
     return document("CopyObjectResult", body)
+
+
+def put_annotation(*, key: str, name: str) -> bytes:
+    """PutObjectAnnotation."""
+    return document("PutObjectAnnotationOutput", element("Key", key) + element("AnnotationName", name))
+
+
+def object_annotations(
+    found: Sequence[Annotation],
+    *,
+    bucket: str,
+    key: str,
+    prefix: str,
+    limit: int,
+    token: str,
+    next_token: str,
+) -> bytes:
+    """ListObjectAnnotations."""
+    rows = "".join(
+        f"<AnnotationEntry>{element('AnnotationName', each.name)}"
+        f"<LastModified>{_date(each.modified_ms)}</LastModified>{_etag(each.etag)}"
+        f"{element('ChecksumAlgorithm', each.checksum.algorithm)}<Size>{each.size}</Size></AnnotationEntry>"
+        for each in found
+    )
+    body = element("Bucket", bucket) + element("Key", key) + _optional("AnnotationPrefix", prefix)
+    body += (
+        f"<MaxAnnotationResults>{limit}</MaxAnnotationResults><AnnotationCount>{len(found)}</AnnotationCount>"
+    )
+    body += _optional("ContinuationToken", token) + _optional("NextContinuationToken", next_token)
+    return document("ListObjectAnnotationsOutput", f"{body}<Annotations>{rows}</Annotations>")
 
 
 def copy_part_result(*, etag: str, modified_ms: int, algorithm: str = "", checksum: str = "") -> bytes:

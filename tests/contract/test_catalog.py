@@ -12,6 +12,7 @@ from s3lite.model import (
     AccessKey,
     Account,
     Acl,
+    Annotation,
     Checksum,
     Completion,
     Encryption,
@@ -706,3 +707,54 @@ def test_what_was_dumped_and_loaded_is_the_same_and_goes_on(catalog, writer, buc
     highest = max(version.row for version in target.iter_versions())
     assert Writer(target).version(bucket, "new").row > highest
     target.close()
+
+
+# ---------------------------------------------------------------- annotations
+
+
+def annotate(catalog, version, name, stored, *, is_new=True, size=4):
+    """Add an annotation as core does: the version is asked for first."""
+    annotation = Annotation(name, size, "e", 7, stored.id, Checksum("CRC32", "AAAAAA=="))
+
+    def work(tx):
+        live = tx.version(version.bucket_id, version.key, version.version_id)
+        tx.put_annotation(live.row, annotation, stored=stored if is_new else None)
+
+    catalog.write(work)
+    return annotation
+
+
+def test_annotations_go_by_name_within_a_prefix(catalog, writer, bucket):
+    version = writer.version(bucket, "k")
+    made = {name: annotate(catalog, version, name, writer.stored()) for name in ("b", "ä", "a.1", "a.2")}
+    assert ask(catalog, lambda tx: tx.annotations(version.row)) == [made[n] for n in ("a.1", "a.2", "b", "ä")]
+    assert ask(catalog, lambda tx: tx.annotations(version.row, prefix="a.", after="a.1")) == [made["a.2"]]
+    assert ask(catalog, lambda tx: tx.annotations(version.row, limit=1)) == [made["a.1"]]
+    assert ask(catalog, lambda tx: tx.annotation(version.row, "ä")) == made["ä"]
+    assert ask(catalog, lambda tx: tx.version_at(version.row)).annotations == 4
+
+
+def test_annotations_release_their_bytes_once(catalog, writer, bucket):
+    version, copy = writer.version(bucket, "k"), writer.version(bucket, "l")
+    first, second = writer.stored(), writer.stored()
+    annotate(catalog, version, "n", first)
+    annotate(catalog, copy, "n", first, is_new=False)
+    annotate(catalog, version, "n", second)
+    assert ask(catalog, lambda tx: tx.is_referenced(first.id))
+    assert ask(catalog, lambda tx: tx.version_at(version.row)).annotations == 1
+    assert catalog.write(lambda tx: tx.remove_annotation(copy.row, "n"))
+    assert not catalog.write(lambda tx: tx.remove_annotation(copy.row, "n"))
+    catalog.write(lambda tx: tx.remove_version(tx.version(bucket.id, "k", "null")))
+    due = ask(catalog, lambda tx: tx.due_garbage(before_ms=1 << 50, limit=9))
+    assert set(due) == {first.id, second.id}
+    assert ask(catalog, lambda tx: tx.reference_faults(limit=9)) == []
+
+
+def test_an_annotation_of_what_is_gone_is_a_lookup_error(catalog, writer, bucket):
+    version = writer.version(bucket, "k")
+    with pytest.raises(LookupError):
+        annotate(catalog, version, "n", writer.stored(), is_new=False)
+    gone = Annotation("n", 0, "e", 7, None, Checksum("CRC32", "AAAAAA=="))
+    with pytest.raises(LookupError):
+        catalog.write(lambda tx: tx.put_annotation(version.row + 9, gone, stored=None))
+    assert ask(catalog, lambda tx: tx.annotations(version.row)) == []

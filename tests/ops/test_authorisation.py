@@ -55,7 +55,9 @@ def ask(client: S3, route: Route, *, key: str = "key", version_id: str = ""):
         values.get(route.subresource, route.subresource),
         f"versionId={version_id}" if version_id else "",
     ]
-    wanted = {route.when} if route.when else set()
+    if route.when == "annotationName":
+        query.append("annotationName=name")
+    wanted = {route.when} if route.when and route.when.startswith("x-") else set()
     if route.operation == "GetObjectAttributes":
         wanted.add("x-amz-object-attributes")
     if route.operation == "RenameObject":

@@ -1,0 +1,64 @@
+"""Is a history of one key linearizable? The search of Wing and Gong, with what failed remembered.
+
+Each operation takes effect at one instant between its call and its return. One without an answer may have
+taken effect at any time after its call, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """``put`` (value), ``create`` (a put that only succeeds where nothing is), ``delete``, or ``get``.
+
+    ``result``: what a get saw (None: nothing), whether a create was accepted; ignored without an answer.
+    """
+
+    kind: str
+    value: str | None
+    result: object
+    called: float
+    returned: float = NEVER
+
+
+def is_linearizable(history: Sequence[Op], first: str | None = None) -> bool:
+    """Whether some order of the operations explains what everybody saw."""
+    ops = [op for op in history if op.kind != "get" or op.returned != NEVER]
+    needed = frozenset(n for n, op in enumerate(ops) if op.returned != NEVER)
+    failed: set[tuple[frozenset[int], str | None]] = set()
+    waiting = [(frozenset[int](), first)]
+    while waiting:
+        done, value = waiting.pop()
+        if needed <= done:
+            return True
+        if (done, value) in failed:
+            continue
+        failed.add((done, value))
+        left = [n for n in range(len(ops)) if n not in done]
+        border = min(ops[n].returned for n in left)
+        for n in left:
+            if ops[n].called <= border:
+                after = _apply(ops[n], value)
+                if after is not _IMPOSSIBLE:
+                    waiting.append((done | {n}, after))
+    return False
+
+
+_IMPOSSIBLE = "impossible"
+
+
+def _apply(op: Op, value: str | None) -> str | None:
+    """The value after ``op``."""
+    if op.kind == "get":
+        return value if op.result == value else _IMPOSSIBLE
+    if op.kind == "create":
+        accepted = value is None
+        if op.returned != NEVER and op.result is not accepted:
+            return _IMPOSSIBLE
+        return op.value if accepted else value
+    return op.value

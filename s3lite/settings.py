@@ -11,14 +11,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from s3lite import config
 
 POSTGRES = ("postgresql://", "postgres://")
 """How a `Settings.database_url` begins that names PostgreSQL."""
@@ -395,98 +393,13 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     variables = {
         name: value for name, value in env.items() if name.startswith("S3LITE_") and name != "S3LITE_CONFIG"
     }
-    settings = _build(Settings, document, variables, "", "S3LITE_", faults)
+    settings = config.build(Settings, document, variables, "", "S3LITE_", faults)
     faults += [f"{name}: no such setting" for name in variables]
     if not faults:
         faults += _contradictions(settings)
     if faults:
         raise SettingsError("s3lite cannot start with these settings:\n  " + "\n  ".join(faults))
     return settings
-
-
-def _build(
-    kind: type[T],
-    document: dict[str, Any],
-    variables: dict[str, str],
-    section: str,
-    env_prefix: str,
-    faults: list[str],
-) -> T:
-    """Fill one dataclass from its TOML table and its environment variables, taking those out of ``variables``."""
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for item in fields(kind):  # type: ignore[arg-type]  # every T here is a dataclass
-        hint = hints[item.name]
-        if isinstance(hint, type) and is_dataclass(hint):
-            table = document.pop(item.name, {})
-            if not isinstance(table, dict):
-                faults.append(f"{item.name}: is a section, not a value")
-                table = {}
-            values[item.name] = _build(
-                hint, dict(table), variables, f"{item.name}.", f"{env_prefix}{item.name.upper()}_", faults
-            )
-            continue
-        name, raw = f"{section}{item.name}", document.pop(item.name, None)
-        variable = f"{env_prefix}{item.name.upper()}"
-        if variable in variables:
-            name, raw = variable, variables.pop(variable)
-        if raw is None:
-            continue
-        try:
-            value = _convert(raw, hint)
-            choices = item.metadata.get("choices")
-            if choices and value not in choices:
-                raise ValueError(f"must be one of {', '.join(choices)}")
-            if isinstance(value, int | float) and value < 0:
-                raise ValueError("must not be negative")
-            values[item.name] = value
-        except ValueError as error:
-            faults.append(f"{name} = {raw!r}: {error}")
-    faults += [f"{section}{name}: no such setting" for name in document]
-    return kind(**values)
-
-
-def _convert(raw: Any, hint: Any) -> Any:
-    """A TOML value or an environment string as the field's type. Raises ValueError."""
-    if hint == tuple[str, str]:
-        name, mark, value = str(raw).partition("=")
-        if not mark:
-            raise ValueError("must be NAME=VALUE")
-        return name.strip(), value.strip()
-    if isinstance(hint, types.GenericAlias):  # tuple[str, ...] and its like
-        if isinstance(raw, dict) and hint.__args__[0] == tuple[str, str]:
-            raw = [f"{name}={value}" for name, value in raw.items()]
-        entries = [part.strip() for part in raw.split(",")] if isinstance(raw, str) else raw
-        if not isinstance(entries, list):
-            raise ValueError("must be a list")
-        member = hint.__args__[0]
-        return tuple(_convert(entry, member) for entry in entries if entry != "")
-    if hint is bool:
-        if isinstance(raw, bool):
-            return raw
-        words = {
-            "true": True,
-            "1": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "0": False,
-            "no": False,
-            "off": False,
-        }
-        if isinstance(raw, str) and raw.lower() in words:
-            return words[raw.lower()]
-        raise ValueError("must be true or false")
-    if hint is str:
-        if not isinstance(raw, str):
-            raise ValueError("must be a string")
-        return raw
-    if isinstance(raw, bool) or not isinstance(raw, str | int | float):
-        raise ValueError("must be a number")
-    try:
-        return hint(raw)
-    except ValueError:
-        raise ValueError("must be a number") from None
 
 
 def _contradictions(settings: Settings) -> list[str]:

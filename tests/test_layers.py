@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent / "s3lite"
 
 # Lowest first. Modules of one row may import one another only inside one folder, or where `NEIGHBOURS` says so.
 LAYERS: list[set[str]] = [
-    {"errors", "ids", "model", "names", "settings", "times", "waiting"},
+    {"config", "errors", "ids", "messages", "model", "names", "settings", "times", "waiting"},
     {"wire"},
     {"auth", "catalog", "blobs", "callback", "crypto"},
     {"core"},
@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"testing", "cli", "gunicorn_worker"},
     {"__main__"},
 ]
-NEIGHBOURS = {("names", "errors"), ("ids", "times"), ("model", "times"), ("auth", "crypto")}
+NEIGHBOURS = {("names", "errors"), ("ids", "times"), ("settings", "config"), ("auth", "crypto")}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONE_DOOR = {
     "lxml": {"wire/xml.py"},

@@ -30,7 +30,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from s3lite import waiting
 from s3lite.catalog import dialect, transfer
-from s3lite.catalog.base import CatalogBusyError, CatalogDoubtError, ReadTx, Tx
+from s3lite.catalog.base import CatalogBusyError, CatalogDoubtError, Tx
 from s3lite.catalog.pool import Pool, PoolEmptyError
 from s3lite.catalog.postgres_session import (
     LOCK_TWO,
@@ -46,6 +46,7 @@ from s3lite.catalog.postgres_session import (
     WriteSession,
     connect,
 )
+from s3lite.catalog.questions import ReadTx
 from s3lite.catalog.rows import Row
 from s3lite.catalog.schema import MIGRATIONS, SchemaError
 from s3lite.catalog.secrets import SecretBox

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from s3lite.catalog import rows
-from s3lite.catalog.base import WaitingLines
+from s3lite.catalog.questions import WaitingLines
 
 if TYPE_CHECKING:
     from s3lite.catalog.sql import Session

@@ -13,8 +13,8 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from s3lite.catalog import rows
-from s3lite.catalog.base import Chosen, OutboxFigures
-from s3lite.model import Delivery, OutboxEntry, Settlement
+from s3lite.catalog.questions import Chosen, OutboxFigures
+from s3lite.messages import Delivery, OutboxEntry, Settlement
 
 if TYPE_CHECKING:
     from s3lite.catalog.sql import Session

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from s3lite.catalog import transfer
-from s3lite.catalog.base import CatalogBusyError, ReadTx, Tx
+from s3lite.catalog.base import CatalogBusyError, Tx
 from s3lite.catalog.group import GroupCommit, Job
+from s3lite.catalog.questions import ReadTx
 from s3lite.catalog.rows import Row
 from s3lite.catalog.schema import MIGRATIONS, SchemaError
 from s3lite.catalog.secrets import SecretBox

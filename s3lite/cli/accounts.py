@@ -19,7 +19,8 @@ from s3lite.times import Clock
 
 if TYPE_CHECKING:
     from s3lite.bootstrap import Storage
-    from s3lite.catalog.base import ReadTx, Tx
+    from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 
 # Access keys stand in credentials (/) and V2 signatures (:), unquoted.
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9._@+=~-]{3,128}")

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from s3lite.auth.acl import canned_acl
-from s3lite.catalog.base import ReadTx, Tx
+from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 from s3lite.cli.accounts import account_of, user
 from s3lite.cli.base import Refused, app, printable, shared_options, when
 from s3lite.model import Bucket, Quota

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from s3lite.catalog.base import Chosen
+from s3lite.catalog.questions import Chosen
 from s3lite.cli.base import Refused, app, note, printable, shared_options, when
 from s3lite.cli.callbacks import callback
 from s3lite.times import Clock, parse_iso8601
 
 if TYPE_CHECKING:
-    from s3lite.catalog.base import ReadTx, Tx
-    from s3lite.model import Delivery, OutboxEntry
+    from s3lite.catalog.base import Tx
+    from s3lite.catalog.questions import ReadTx
+    from s3lite.messages import Delivery, OutboxEntry
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,7 +14,8 @@ from s3lite.model import Bucket
 
 if TYPE_CHECKING:
     from s3lite.callback.policies import Configuration, Policy
-    from s3lite.catalog.base import ReadTx, Tx
+    from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 
 T = TypeVar("T")
 

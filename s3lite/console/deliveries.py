@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from s3lite.catalog.base import Chosen, ReadTx
+from s3lite.catalog.questions import Chosen, ReadTx
 from s3lite.console.visit import Visit
 from s3lite.core.outbox import lifetime_ms
 from s3lite.core.write import commit
-from s3lite.model import Delivery, OutboxEntry
+from s3lite.messages import Delivery, OutboxEntry
 from s3lite.responses import Response
 from s3lite.times import iso8601
 

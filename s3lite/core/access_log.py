@@ -22,7 +22,8 @@ from s3lite.auth import acl as acls
 from s3lite.auth.actions import resource
 from s3lite.auth.authorize import Rules
 from s3lite.auth.policy import Verdict, service
-from s3lite.catalog.base import CatalogBusyError, Tx, WaitingLines
+from s3lite.catalog.base import CatalogBusyError, Tx
+from s3lite.catalog.questions import WaitingLines
 from s3lite.core import access, sealing, write
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error

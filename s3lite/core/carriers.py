@@ -18,7 +18,8 @@ from s3lite.callback.send import Attempt, CallbackSender, Message, Outcome
 from s3lite.core.outbox import CALLBACK, NOTIFICATION, Result, lifetime_ms
 from s3lite.core.store import Store
 from s3lite.core.targets import Target, Targets
-from s3lite.model import AccessKey, Account, Delivery, OutboxEntry
+from s3lite.messages import Delivery, OutboxEntry
+from s3lite.model import AccessKey, Account
 
 _GONE = 410
 _NOT_TAKEN = "The broker did not take the message."

@@ -19,10 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from s3lite.catalog.base import CatalogBusyError, ReadTx, Tx
+from s3lite.catalog.base import CatalogBusyError, Tx
+from s3lite.catalog.questions import ReadTx
 from s3lite.core.outbox import HELD_BACK_MS, NOTIFICATION, Result, Written, judge
 from s3lite.core.store import Store
-from s3lite.model import Delivery, OutboxEntry, Settlement
+from s3lite.messages import Delivery, OutboxEntry, Settlement
 
 _DUE_AT_ONCE = 200
 _LANES_AT_ONCE = 200

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
-from s3lite.catalog.base import ReadTx, Tx
+from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 from s3lite.core import lock, notify, write
 from s3lite.core.listing import successor
 from s3lite.core.store import Store

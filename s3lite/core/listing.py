@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from s3lite.catalog.base import ReadTx
+from s3lite.catalog.questions import ReadTx
 from s3lite.errors import invalid_argument
 from s3lite.model import ListedObject, ListedVersion, Upload
 

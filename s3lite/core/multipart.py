@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from s3lite.catalog.base import ReadTx, Tx
+from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 from s3lite.core import lock, sealing
 from s3lite.core.store import Store
 from s3lite.core.write import Tell, commit, discarding, live_bucket, make_room

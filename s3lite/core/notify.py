@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
-from s3lite.catalog.base import ReadTx, Tx
+from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 from s3lite.core.outbox import NOTIFICATION, lifetime_ms
 from s3lite.core.store import Store
-from s3lite.model import NULL_VERSION, Bucket, ObjectVersion, OutboxEntry
+from s3lite.messages import OutboxEntry
+from s3lite.model import NULL_VERSION, Bucket, ObjectVersion
 from s3lite.times import iso8601_ms, rfc3339
 from s3lite.wire.notification import Configuration, stored
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from s3lite.ids import Ids
-from s3lite.model import Delivery, OutboxEntry, Settlement
+from s3lite.messages import Delivery, OutboxEntry, Settlement
 from s3lite.settings import OutboxSettings
 
 CALLBACK, NOTIFICATION = "callback", "notification"

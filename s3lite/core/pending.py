@@ -12,7 +12,8 @@ import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from s3lite.catalog.base import ReadTx, Tx
+from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 from s3lite.core import read, sealing
 from s3lite.core.store import Store
 from s3lite.core.write import commit, discarding, live_bucket

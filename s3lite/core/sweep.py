@@ -13,7 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from s3lite.catalog.base import CatalogBusyError, Chosen, Tx
+from s3lite.catalog.base import CatalogBusyError, Tx
+from s3lite.catalog.questions import Chosen
 from s3lite.core import access_log, lifecycle, pending
 from s3lite.core.store import Store
 from s3lite.core.write import commit

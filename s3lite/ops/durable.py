@@ -20,7 +20,8 @@ from s3lite.context import Context
 from s3lite.core.carriers import callback_entry, result_of
 from s3lite.core.outbox import judge
 from s3lite.core.pending import Content
-from s3lite.model import Bucket, ObjectVersion, OutboxEntry
+from s3lite.messages import OutboxEntry
+from s3lite.model import Bucket, ObjectVersion
 from s3lite.ops import finish
 from s3lite.ops.finish import Prepared
 from s3lite.responses import Headers, Response

@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Mapping
 
 from s3lite.auth.facts import About
-from s3lite.catalog.base import ReadTx, Tx
+from s3lite.catalog.base import Tx
+from s3lite.catalog.questions import ReadTx
 from s3lite.context import Context
 from s3lite.core import lock, sealing, write
 from s3lite.errors import Code, S3Error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from s3lite.catalog.base import ReadTx
+from s3lite.catalog.questions import ReadTx
 from s3lite.context import Context
 from s3lite.core import listing
 from s3lite.errors import invalid_argument

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from s3lite.catalog.base import Chosen
+from s3lite.catalog.questions import Chosen
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sqlite import SqliteCatalog
 from s3lite.ids import Ids
-from s3lite.model import Acl, Bucket, Completion, Grant, ObjectHead, OutboxEntry, Part, Settlement, Stored
+from s3lite.messages import OutboxEntry, Settlement
+from s3lite.model import Acl, Bucket, Completion, Grant, ObjectHead, Part, Stored
 from s3lite.settings import DatabaseSettings
 from s3lite.times import Clock
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s3lite.catalog.base import WaitingLines
+from s3lite.catalog.questions import WaitingLines
 
 
 def waiting(catalog):

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from s3lite.catalog.base import Chosen
-from s3lite.model import Delivery, OutboxEntry, Settlement
+from s3lite.catalog.questions import Chosen
+from s3lite.messages import Delivery, OutboxEntry, Settlement
 
 ENTRY = OutboxEntry(
     id="msg_1", kind="callback", bucket="bucket", key="kéy", event="PutObject", destination="http://a/",

@@ -27,7 +27,7 @@ from torture.driver import settings
 from torture.operations import Later, State, World, expect, md5
 
 from s3lite.app import Application, create_app
-from s3lite.catalog.base import Chosen
+from s3lite.catalog.questions import Chosen
 from s3lite.core import read
 from s3lite.core.check import Check
 from s3lite.core.sweep import sweep

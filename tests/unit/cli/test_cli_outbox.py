@@ -9,7 +9,7 @@ import pytest
 
 from s3lite import bootstrap
 from s3lite.ids import Ids
-from s3lite.model import Delivery, OutboxEntry
+from s3lite.messages import Delivery, OutboxEntry
 from s3lite.settings import load
 from s3lite.times import Clock
 

@@ -16,13 +16,15 @@ from s3lite import bootstrap
 from s3lite.callback.egress import parse_url
 from s3lite.callback.listen import Receiver
 from s3lite.callback.send import Message
-from s3lite.catalog.base import CatalogBusyError, Chosen
+from s3lite.catalog.base import CatalogBusyError
+from s3lite.catalog.questions import Chosen
 from s3lite.core.carriers import callback_entry
 from s3lite.core.courier import Courier
 from s3lite.core.outbox import Result, judge
 from s3lite.core.store import Store
 from s3lite.ids import Ids
-from s3lite.model import AccessKey, Account, Delivery, OutboxEntry
+from s3lite.messages import Delivery, OutboxEntry
+from s3lite.model import AccessKey, Account
 from s3lite.settings import OutboxSettings, Settings
 
 SCHEDULE = OutboxSettings().schedule_s

@@ -163,6 +163,10 @@ class StorageSettings:
         32 << 20,
         "room on the disk that is kept for deletes: without it a full disk could not be emptied; 0: none",
     )
+    verify_reads: bool = _setting(
+        False,
+        "compare bytes with their MD5 whenever they are read, ranges too, and give out no damaged ones; encrypted ones always are",
+    )
     allow_network_fs: bool = _setting(False, "accept a data directory on NFS, CIFS or FUSE")
 
 

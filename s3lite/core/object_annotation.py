@@ -118,7 +118,8 @@ def remove(
 def content(store: Store, version: ObjectVersion, annotation: Annotation) -> Iterator[bytes]:
     """Its bytes. Raises InternalError (missing, damaged) and what `sealing.key_of_version` does."""
     if not annotation.sealed_key:
-        return read.read_blob(store, annotation.blob, 0, annotation.size)
+        size = annotation.size
+        return read.read_plain(store, annotation.blob, size, annotation.etag, 0, size)
     key = sealing.key_of_annotation(sealing.key_of_version(store, version, None), annotation)
     return read.open_blob(store, key, annotation.blob, annotation.size, 0, annotation.size)
 

@@ -7,6 +7,8 @@ so a reader that has begun finishes.
 from __future__ import annotations
 
 import bisect
+import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import BinaryIO
@@ -17,6 +19,8 @@ from s3lite.errors import Code, S3Error
 from s3lite.model import BlobId, ObjectVersion, Segment
 from s3lite.wire.encryption import CustomerKey
 
+log = logging.getLogger("s3lite")
+
 
 def open_file(store: Store, version: ObjectVersion) -> BinaryIO | None:
     """The one file that holds all of ``version`` as it is, for sendfile; None when there is no such file."""
@@ -24,6 +28,7 @@ def open_file(store: Store, version: ObjectVersion) -> BinaryIO | None:
         version.blob is None
         or version.encryption is not None
         or version.size <= store.settings.storage.inline_bytes
+        or store.settings.storage.verify_reads
     ):
         return None
     try:
@@ -46,18 +51,24 @@ def read(
 
     ``parts`` are those of a version that is not published yet (`core.pending`).
 
-    Raises InternalError when bytes are missing. Of an encrypted version the first piece has been opened on
-    return: raises what `sealing.key_of_version` does, and InternalError for damage, also while it is read.
+    Raises InternalError when bytes are missing. Of an encrypted version, and of any under
+    ``storage.verify_reads``, the first piece has been opened or verified on return: raises InternalError for
+    damage, also while it is read, and what `sealing.key_of_version` does.
     """
     if version.encryption is not None:
         return _read_sealed(store, version, offset, length, customer, parts)
     if version.part_count == 0:
-        return read_blob(store, version.blob, offset, length)
-    return _read_segments(store, segments(store, version) if parts is None else parts, offset, length)
+        return read_plain(store, version.blob, version.size, version.etag, offset, length)
+    parts = segments(store, version) if parts is None else parts
+    pieces = _read_segments(store, parts, offset, length)
+    return sealing.primed(pieces) if store.settings.storage.verify_reads else pieces
 
 
 def small_bytes(store: Store, version: ObjectVersion) -> bytes | None:
-    """All bytes of a version kept in the index as they are, in one piece; None when they are elsewhere."""
+    """All bytes of a version kept in the index as they are, in one piece; None when they are elsewhere.
+
+    Raises InternalError for damage, under ``storage.verify_reads``.
+    """
     if (
         version.part_count
         or version.encryption is not None
@@ -67,13 +78,54 @@ def small_bytes(store: Store, version: ObjectVersion) -> bytes | None:
     if version.blob is None:
         return b""
     with store.catalog.read() as tx:
-        return tx.inline_data(version.blob)
+        data = tx.inline_data(version.blob)
+    if data is not None and store.settings.storage.verify_reads and _md5(data).hexdigest() != version.etag:
+        raise _damaged(version.blob)
+    return data
 
 
 def segments(store: Store, version: ObjectVersion) -> list[Segment]:
     """The parts of a multipart version, in order."""
     with store.catalog.read() as tx:
         return tx.segments(version.row)
+
+
+def read_plain(
+    store: Store, blob: BlobId | None, size: int, md5: str, offset: int, length: int
+) -> Iterator[bytes]:
+    """A range of a blob of ``size`` bytes that is not encrypted; ``md5``, in hex, is that of all of them.
+
+    Under ``storage.verify_reads`` all of the blob is read, whatever the range, and the last piece of the range
+    is held back until the MD5 has turned out right. So the range is complete only if the blob is sound, and one
+    of a single piece (of a megabyte, or less) is refused before anything has left. Raises InternalError.
+    """
+    if blob is None or length == 0 or not store.settings.storage.verify_reads:
+        return read_blob(store, blob, offset, length)
+    return sealing.primed(_verified(store, blob, size, md5, offset, length))
+
+
+def _verified(store: Store, blob: BlobId, size: int, md5: str, offset: int, length: int) -> Iterator[bytes]:
+    found, position, held = _md5(), 0, b""
+    for piece in read_blob(store, blob, 0, size):
+        found.update(piece)
+        wanted = piece[max(offset - position, 0) : max(offset + length - position, 0)]
+        position += len(piece)
+        if wanted:
+            if held:
+                yield held
+            held = wanted
+    if found.hexdigest() != md5:
+        raise _damaged(blob)
+    yield held
+
+
+def _md5(data: bytes = b"") -> hashlib._Hash:
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _damaged(blob: BlobId) -> S3Error:
+    log.error("blob %s is damaged: its MD5 is another; `s3lite check --deep` names its objects", blob)
+    return S3Error(Code.InternalError, sealing.DAMAGED)
 
 
 def read_blob(store: Store, blob: BlobId | None, offset: int, length: int) -> Iterator[bytes]:
@@ -95,7 +147,7 @@ def read_blob(store: Store, blob: BlobId | None, offset: int, length: int) -> It
 
 def _read_segments(store: Store, parts: Sequence[Segment], offset: int, length: int) -> Iterator[bytes]:
     for part, skip, take in _touched(parts, offset, length):
-        yield from read_blob(store, part.blob, skip, take)
+        yield from read_plain(store, part.blob, part.size, part.etag, skip, take)
 
 
 def _read_sealed(

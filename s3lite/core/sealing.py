@@ -26,6 +26,9 @@ log = logging.getLogger("s3lite")
 KEYRING_SETTING = "keyring-id"
 """The catalog's setting that says which keyring file its objects are sealed with."""
 
+DAMAGED = "The bytes of this object are damaged and are not given out. Ask the operator to run `s3lite check --deep`."
+"""What clients are told of it."""
+
 _OPEN: About = ("open",)  # of an upload, and of a customer's whose Complete came without the key
 
 
@@ -277,10 +280,7 @@ def key_of_annotation(object_key: bytes, annotation: Annotation) -> bytes:
 
 def _tampered() -> S3Error:
     log.error("an encrypted object or its row is damaged, or was changed; `s3lite check --deep` names it")
-    return S3Error(
-        Code.InternalError,
-        "The bytes of this object are damaged and are not given out. Ask the operator to run `s3lite check --deep`.",
-    )
+    return S3Error(Code.InternalError, DAMAGED)
 
 
 def opened(key: bytes, *, size: int, offset: int, length: int, read: segments.Reader) -> Iterator[bytes]:

@@ -84,6 +84,8 @@ class Metrics:
             **kept,
         )
         self._swept = Counter("s3lite_swept", "What upkeep removed, by kind.", ("kind",), **kept)
+        self._freed_files = Counter("s3lite_swept_files", "Files that upkeep removed.", **kept)
+        self._freed_bytes = Counter("s3lite_swept_bytes", "Bytes that upkeep gave back.", **kept)
         self._sweeps = Counter("s3lite_sweeps", "Runs of upkeep.", **kept)
         # Looking a child up by labels costs more than adding to it.
         self._children: dict[tuple[str, int], tuple[Any, Any, Any, Any]] = {}
@@ -125,8 +127,10 @@ class Metrics:
     def swept(self, done: Swept) -> None:
         """A run of upkeep has ended."""
         self._sweeps.inc()
+        self._freed_files.inc(done.freed_files)
+        self._freed_bytes.inc(done.freed_bytes)
         for kind, count in asdict(done).items():
-            if count:
+            if count and not kind.startswith("freed_"):
                 self._swept.labels(kind).inc(count)
 
     def totals(self) -> dict[str, float]:

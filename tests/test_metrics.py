@@ -87,7 +87,10 @@ def test_what_waits_is_looked_up(app: Application, s3: S3) -> None:
 
 def test_upkeep_is_counted() -> None:
     metrics = Metrics()
-    metrics.swept(Swept(uploads=3))
+    metrics.swept(Swept(uploads=3, freed_files=2, freed_bytes=700))
+    assert metrics._registry.get_sample_value("s3lite_swept_files_total") == 2
+    assert metrics._registry.get_sample_value("s3lite_swept_bytes_total") == 700
+    assert metrics._registry.get_sample_value("s3lite_swept_total", {"kind": "freed_bytes"}) is None
     assert metrics._registry.get_sample_value("s3lite_swept_total", {"kind": "uploads"}) == 3
     assert metrics._registry.get_sample_value("s3lite_sweeps_total") == 1
 

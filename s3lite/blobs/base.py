@@ -7,13 +7,20 @@ implementation. Stores speak in ``OSError`` and ``FileNotFoundError``; core says
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from s3lite.model import BlobId
 
 
 class BlobsAwayError(OSError):
     """The store does not answer now: nothing was stored, and the request may be repeated."""
+
+
+class Freed(NamedTuple):
+    """What was removed: how many blobs, and how many bytes they had."""
+
+    blobs: int = 0
+    bytes: int = 0
 
 
 class BlobWriter(Protocol):
@@ -58,8 +65,8 @@ class BlobStore(Protocol):
     def scan(self) -> Iterator[tuple[BlobId, int, float]]:
         """Every committed blob: id, size, time of commit in epoch seconds. For the sweep and the check."""
 
-    def sweep_temporary(self, *, older_than_s: float) -> int:
-        """Remove the named temporaries that a crash left, older than this; returns how many."""
+    def sweep_temporary(self, *, older_than_s: float) -> Freed:
+        """Remove the named temporaries that a crash left, older than this."""
 
     def ready(self) -> None:
         """Raise OSError when the store cannot take or give bytes."""

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from s3lite.blobs.base import Freed
 from s3lite.ids import Ids
 from s3lite.model import BlobId
 from s3lite.settings import SettingsError
@@ -213,17 +214,19 @@ class LocalBlobs:
                         status = entry.stat(follow_symlinks=False)
                         yield BlobId(entry.name), status.st_size, status.st_ctime
 
-    def sweep_temporary(self, *, older_than_s: float) -> int:
+    def sweep_temporary(self, *, older_than_s: float) -> Freed:
         """See `BlobStore.sweep_temporary`; a file that is still written to is young."""
-        removed = 0
+        removed = size = 0
         before_s = self._clock.time() - older_than_s
         with os.scandir(self.temporary) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < before_s:
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_mtime < before_s:
                         os.unlink(entry.path)
                         removed += 1
-        return removed
+                        size += status.st_size
+        return Freed(removed, size)
 
     def ready(self) -> None:
         """See `BlobStore.ready`: a file can be made and holds a byte."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO, Self
 
+from s3lite.blobs.base import Freed
 from s3lite.ids import Ids
 from s3lite.model import BlobId
 from s3lite.times import Clock
@@ -55,9 +56,9 @@ class MemoryBlobs:
             found = [(blob, len(data), committed_s) for blob, (data, committed_s) in self._blobs.items()]
         return iter(found)
 
-    def sweep_temporary(self, *, older_than_s: float) -> int:
+    def sweep_temporary(self, *, older_than_s: float) -> Freed:
         """Nothing outlives a writer here."""
-        return 0
+        return Freed()
 
     def ready(self) -> None:
         """Always."""

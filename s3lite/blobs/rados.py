@@ -35,7 +35,7 @@ from typing import Any, BinaryIO, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from s3lite import waiting
-from s3lite.blobs.base import BlobsAwayError
+from s3lite.blobs.base import BlobsAwayError, Freed
 from s3lite.ids import Ids
 from s3lite.model import BlobId
 from s3lite.settings import RadosSettings, SettingsError
@@ -290,28 +290,34 @@ class RadosBlobs:
                 while batch := list(islice(blobs, 1000)):
                     yield from (found for found in pool.map(describe, batch) if found is not None)
 
-    def sweep_temporary(self, *, older_than_s: float) -> int:
-        """See `BlobStore.sweep_temporary`: blobs that were begun and not touched for so long."""
+    def sweep_temporary(self, *, older_than_s: float) -> Freed:
+        """See `BlobStore.sweep_temporary`: blobs that were begun and not touched for so long.
+
+        Bytes are those of whole stripes: how full a blob's last one was is not asked.
+        """
         link = self.link()
         before_s = self._clock.time() - max(older_than_s, _STALE_S)
-        removed = 0
+        removed = stripes = 0
         with self.told("pending blobs"):
             for name in [each.key for each in link.pending.list_objects()]:
                 with suppress(self.rados.ObjectNotFound):
                     if time.mktime(link.pending.stat(name)[1]) < before_s:
-                        removed += self._give_up(link, BlobId(name))
+                        given_up = self._give_up(link, BlobId(name))
+                        removed += given_up is not None
+                        stripes += given_up or 0
                         link.pending.remove_object(name)
-        return removed
+        return Freed(removed, stripes * link.stripe)
 
-    def _give_up(self, link: Link, blob: BlobId) -> bool:
-        """Remove the stripes of a blob that was never committed; False when it was."""
+    def _give_up(self, link: Link, blob: BlobId) -> int | None:
+        """Remove the stripes of a blob that was never committed, and say how many; None when it was."""
         with suppress(FileNotFoundError):
             self._size(link, blob)
-            return False
-        first, step = 1, 4 * self.settings.write_ahead
-        while self.remove_stripes(link, blob, range(first, first + step)):  # no gap is wider than one window
-            first += step
-        return True
+            return None
+        removed, first, step = 0, 1, 4 * self.settings.write_ahead
+        while found := self.remove_stripes(link, blob, range(first, first + step)):
+            removed += found
+            first += step  # no gap is wider than one window
+        return removed
 
     def ready(self) -> None:
         """See `BlobStore.ready`: an object can be written and removed."""

@@ -53,6 +53,14 @@ class WaitingLines(NamedTuple):
     size: int
 
 
+class Garbage(NamedTuple):
+    """A blob that nothing needs any more."""
+
+    blob: BlobId
+    size: int
+    is_inline: bool  # kept in the index
+
+
 class ReadTx(Protocol):
     """Questions. Each call is one statement; a page is one call, so no read stays open long."""
 
@@ -207,7 +215,7 @@ class ReadTx(Protocol):
         """Rows of lines for a destination, each with its number, the oldest first."""
 
     # -- upkeep
-    def due_garbage(self, *, before_ms: int, limit: int) -> list[BlobId]:
+    def due_garbage(self, *, before_ms: int, limit: int) -> list[Garbage]:
         """Blobs without a reference since before then."""
 
     def is_referenced(self, blob: BlobId) -> bool:

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Protocol
 
 from s3lite.catalog import rows
+from s3lite.catalog.questions import Garbage
 from s3lite.catalog.rows import Row
 from s3lite.catalog.secrets import SecretBox
 from s3lite.catalog.sql_access_log import AccessLogQuestions
@@ -427,12 +428,14 @@ class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions, QuotaQuestion
 
     # -- upkeep
 
-    def due_garbage(self, *, before_ms: int, limit: int) -> list[BlobId]:
+    def due_garbage(self, *, before_ms: int, limit: int) -> list[Garbage]:
         """Oldest first."""
         found = self._session.all(
-            "SELECT blob FROM garbage WHERE since_ms < ? ORDER BY since_ms LIMIT ?", (before_ms, limit)
+            "SELECT blob, size, inline_row IS NOT NULL FROM garbage JOIN blobs ON blobs.id = blob "
+            "WHERE since_ms < ? ORDER BY since_ms LIMIT ?",
+            (before_ms, limit),
         )
-        return [row[0] for row in found]
+        return [Garbage(blob, size, bool(is_inline)) for blob, size, is_inline in found]
 
     def is_referenced(self, blob: BlobId) -> bool:
         return self._session.one("SELECT 1 FROM blobs WHERE id = ? AND refs > 0", (blob,)) is not None

@@ -108,6 +108,11 @@ def sweep() -> None:
     done = ", ".join(
         _count(number, nouns[name]) for name, number in swept.items() if number and name in nouns
     )
+    if swept["freed_bytes"]:
+        freed = (
+            f"{_count(swept['freed_bytes'], 'byte')} in {_count(swept['freed_files'], 'file')} and the index"
+        )
+        done += f"; gave back {freed}"
     logs = f" Delivered: {_count(swept['logs'], 'access log')}." if swept["logs"] else ""
     app().emit(swept, (f"Removed: {done}." if done else "Nothing to remove.") + logs)
 

@@ -49,6 +49,13 @@ class Swept:
     expired: int = 0  # current objects, by lifecycle rules
     logs: int = 0  # objects made of access logs
     removed: int = 0  # noncurrent versions and delete markers, by lifecycle rules
+    freed_files: int = 0  # of released blobs, orphans and temporaries; those in the index have none
+    freed_bytes: int = 0  # of all of these
+
+    def free(self, *, files: int, size: int) -> None:
+        """Count bytes that are gone."""
+        self.freed_files += files
+        self.freed_bytes += size
 
 
 def sweep(
@@ -65,15 +72,17 @@ def sweep(
     if settings.sweep.upload_expiry_s:
         swept.uploads = _expire_uploads(store, now_ms - int(settings.sweep.upload_expiry_s * 1000))
     # Garbage of this very millisecond is due, too, where there is no grace.
-    swept.blobs = _collect_garbage(store, now_ms + 1 - int(_grace_s(store) * 1000))
+    swept.blobs = _collect_garbage(store, swept, now_ms + 1 - int(_grace_s(store) * 1000))
     before_ms = now_ms - int(settings.sweep.completion_ttl_s * 1000)
     swept.completions = commit(store, lambda tx: tx.forget_completions(before_ms=before_ms), frees=True)
     swept.undecided = pending.sweep(store, limit=_SLICE)
     swept.messages, swept.deliveries = _forget_messages(store, now_ms), _forget_deliveries(store, now_ms)
     swept.logs = access_log.deliver(store).objects
-    swept.temporaries = store.blobs.sweep_temporary(older_than_s=settings.sweep.orphan_age_s)
+    left = store.blobs.sweep_temporary(older_than_s=settings.sweep.orphan_age_s)
+    swept.temporaries = left.blobs
+    swept.free(files=left.blobs, size=left.bytes)
     if orphans:
-        swept.orphans = _remove_orphans(store)
+        swept.orphans = _remove_orphans(store, swept)
     if rules:
         done = lifecycle.run(store, go_on=go_on)
         swept.expired, swept.removed = done.expired, done.removed
@@ -114,7 +123,7 @@ def _expire_uploads(store: Store, before_ms: int) -> int:
             return count
 
 
-def _collect_garbage(store: Store, before_ms: int) -> int:
+def _collect_garbage(store: Store, swept: Swept, before_ms: int) -> int:
     count, holder = 0, store.ids.request()
     while True:
         with store.catalog.read() as tx:
@@ -123,10 +132,13 @@ def _collect_garbage(store: Store, before_ms: int) -> int:
             break
         if not store.catalog.lease(COLLECTING, holder=holder, ttl_s=_COLLECT_S):
             return count  # a backup needs them; another run comes
-        for blob in due:
+        files = [each.blob for each in due if not each.is_inline]
+        for blob in files:
             store.blobs.delete(blob)
-        commit(store, lambda tx, gone=due: tx.forget_garbage(gone), frees=True)  # type: ignore[misc]  # bound now
+        gone = [each.blob for each in due]
+        commit(store, lambda tx, gone=gone: tx.forget_garbage(gone), frees=True)  # type: ignore[misc]  # bound now
         count += len(due)
+        swept.free(files=len(files), size=sum(each.size for each in due))
     if count:
         store.catalog.lease(COLLECTING, holder=holder, ttl_s=0)
     return count
@@ -156,25 +168,24 @@ def _in_slices(store: Store, forget: Callable[[Tx], int]) -> int:
             return count
 
 
-def _remove_orphans(store: Store) -> int:
+def _remove_orphans(store: Store, swept: Swept) -> int:
     before_s = store.clock.time() - store.settings.sweep.orphan_age_s
     count = 0
-    batch: list[BlobId] = []
+    batch: dict[BlobId, int] = {}
 
     def flush() -> int:
         with store.catalog.read() as tx:
-            known = tx.known_blobs(batch)
-        removed = 0
-        for blob in batch:
-            if blob not in known:
-                store.blobs.delete(blob)
-                removed += 1
+            known = tx.known_blobs(list(batch))
+        orphans = {blob: size for blob, size in batch.items() if blob not in known}
+        for blob in orphans:
+            store.blobs.delete(blob)
+        swept.free(files=len(orphans), size=sum(orphans.values()))
         batch.clear()
-        return removed
+        return len(orphans)
 
-    for blob, _size, committed_s in store.blobs.scan():
+    for blob, size, committed_s in store.blobs.scan():
         if committed_s < before_s:
-            batch.append(blob)
+            batch[blob] = size
             if len(batch) == _SLICE:
                 count += flush()
     return count + (flush() if batch else 0)
@@ -250,5 +261,6 @@ class Sweeper:
         self._store.catalog.checkpoint()
         if self._on_swept is not None:
             self._on_swept(swept)
-        if any(asdict(swept).values()):
-            log.info("swept %s", asdict(swept))
+        done = {name: count for name, count in asdict(swept).items() if count}
+        if done:
+            log.info("swept %s", done)

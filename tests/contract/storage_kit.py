@@ -114,7 +114,7 @@ class Writer:
 
     def garbage(self):
         with self.catalog.read() as tx:
-            return set(tx.due_garbage(before_ms=1 << 60, limit=100_000))
+            return {each.blob for each in tx.due_garbage(before_ms=1 << 60, limit=100_000)}
 
 
 QUESTIONS = (

@@ -122,4 +122,4 @@ def test_many_threads(blobs):
 def test_ready_leaves_nothing(blobs):
     blobs.ready()
     assert list(blobs.scan()) == []
-    assert blobs.sweep_temporary(older_than_s=-60) == 0
+    assert blobs.sweep_temporary(older_than_s=-60) == (0, 0)

@@ -326,7 +326,7 @@ def test_inline_data_lives_until_its_garbage_is_forgotten(catalog, writer, bucke
     assert ask(catalog, lambda tx: tx.inline_data(made.blob)) == b"\0bytes"
     now_ms = clock.time_ms()
     assert ask(catalog, lambda tx: tx.due_garbage(before_ms=now_ms, limit=9)) == []
-    assert ask(catalog, lambda tx: tx.due_garbage(before_ms=now_ms + 1, limit=9)) == [made.blob]
+    assert ask(catalog, lambda tx: tx.due_garbage(before_ms=now_ms + 1, limit=9)) == [(made.blob, 6, True)]
     catalog.write(lambda tx: tx.forget_garbage([made.blob, plain.blob]))
     assert ask(catalog, lambda tx: tx.inline_data(made.blob)) is None
     assert ask(catalog, lambda tx: tx.known_blobs([made.blob, plain.blob])) == {plain.blob}
@@ -746,7 +746,7 @@ def test_annotations_release_their_bytes_once(catalog, writer, bucket):
     assert not catalog.write(lambda tx: tx.remove_annotation(copy.row, "n"))
     catalog.write(lambda tx: tx.remove_version(tx.version(bucket.id, "k", "null")))
     due = ask(catalog, lambda tx: tx.due_garbage(before_ms=1 << 50, limit=9))
-    assert set(due) == {first.id, second.id}
+    assert {each.blob for each in due} == {first.id, second.id}
     assert ask(catalog, lambda tx: tx.reference_faults(limit=9)) == []
 
 

@@ -137,7 +137,7 @@ class CatalogMachine(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 3))
     def sweep(self, limit):
         with self.catalog.read() as tx:
-            due = tx.due_garbage(before_ms=1 << 60, limit=limit)
+            due = [each.blob for each in tx.due_garbage(before_ms=1 << 60, limit=limit)]
         self.catalog.write(lambda tx: tx.forget_garbage(due))
         self.forgotten.update(due)
 

@@ -268,7 +268,9 @@ def test_sweep_removes_what_is_due_and_says_so(filled, run, monkeypatch):
     monkeypatch.setattr(Clock, "time", lambda self, real=Clock.time: real(self) + 1)
     monkeypatch.setenv("S3LITE_STORAGE_GARBAGE_GRACE_S", "0")
     monkeypatch.setenv("S3LITE_SWEEP_ORPHAN_AGE_S", "0")
-    assert "Removed: 1 released blob, 1 orphan file." in run("sweep").stdout
+    size = len(BIG) + len(b"left over")
+    told = f"Removed: 1 released blob, 1 orphan file; gave back {size} bytes in 2 files and the index.\n"
+    assert run("sweep").stdout == told
     assert json.loads(run("sweep", "--json").stdout) == asdict(Swept())
     assert run("sweep").stdout == "Nothing to remove.\n"
     run("check", "--deep")

@@ -160,7 +160,7 @@ def test_sweep_temporary_takes_the_old_only(tmp_path):
     for path in (old, young):
         path.write_bytes(b"x")
     os.utime(old, (1, 1))
-    assert blobs.sweep_temporary(older_than_s=60) == 1
+    assert blobs.sweep_temporary(older_than_s=60) == (1, 1)
     assert files(tmp_path) == [young]
     blobs.close()
 

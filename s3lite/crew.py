@@ -28,7 +28,9 @@ log = logging.getLogger("s3lite")
 
 _RESTING = 32  # threads kept for later; more end
 _GATHERED = 64  # requests put aside at most
-_LONG_S = 0.002  # a usual batch that takes longer is committed without the lead
+_LONG_S = 0.005  # a batch that waits longer for its disk is a slow one
+_SLOW = 4  # slow batches in a row, and those that follow are committed without the lead,
+_TRIED_AGAIN = 32  # but for one of so many, to see whether the disk is still slow
 
 
 class Work(Protocol):
@@ -60,7 +62,8 @@ class Crew:
         self._leader: _Member | None = None
         self._works: set[Work] = set()  # the leader's, begun and not finished
         self._turn = self._seen = 0
-        self._batch_s = 0.0  # what a batch takes, smoothed
+        self._slow = 0  # slow batches in a row, of those that kept the lead
+        self._without_lead = 0  # batches since one kept it
         self._is_stopped = False
         self.size = 0
 
@@ -121,15 +124,23 @@ class Crew:
     def go_on(self, *, alone: bool) -> None:
         """Nothing else is ready: go on with what is aside. ``alone``: nothing else can become ready."""
         member = self._me()
-        if not alone and self._batch_s > _LONG_S:
+        if not alone and self._slow >= _SLOW and self._without_lead < _TRIED_AGAIN:
+            self._without_lead += 1
             with self._mutex:
                 if self._leader is member:
                     self._relieve()
-        begun = time.monotonic()
-        aside = member.aside
-        while aside:
-            aside.popleft().switch()
-        self._batch_s += (time.monotonic() - begun - self._batch_s) / 8
+            self._run_aside(member)
+            return
+        self._without_lead = 0
+        begun_s, used_s = time.monotonic(), time.thread_time()
+        self._run_aside(member)
+        waited_s = (time.monotonic() - begun_s) - (time.thread_time() - used_s)
+        self._slow = self._slow + 1 if waited_s > _LONG_S else 0
+
+    @staticmethod
+    def _run_aside(member: _Member) -> None:
+        while member.aside:
+            member.aside.popleft().switch()
 
     # ------------------------------------------------------------ by requests
 
@@ -202,8 +213,7 @@ class Crew:
                     self._lead()
                 except Exception:  # whatever one connection did, the others are served
                     log.exception("the server's loop failed and goes on")
-            while member.aside:  # the lead was taken while a request held the thread
-                member.aside.popleft().switch()
+            self._run_aside(member)  # of a lead that was taken while a request held the thread
             with self._mutex:
                 if self._is_stopped or len(self._resting) >= _RESTING:
                     self.size -= 1

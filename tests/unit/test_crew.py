@@ -17,7 +17,8 @@ Request = Callable[[], None]
 class Desk:
     """A loop as a server's: requests are handed in, the leader serves them."""
 
-    def __init__(self, most: int = 8) -> None:
+    def __init__(self, most: int = 8, *, alone: bool = True) -> None:
+        self._alone = alone
         self.crew = Crew(self._lead, most=most)
         self.waiting: deque[tuple[Request, threading.Event]] = deque()
         self.detached = 0
@@ -26,7 +27,7 @@ class Desk:
     def _lead(self) -> None:
         if not self.waiting:
             if self.crew.has_gathered:
-                self.crew.go_on(alone=True)
+                self.crew.go_on(alone=self._alone)
             time.sleep(0.001)
             return
         request, done = self.waiting.popleft()
@@ -180,3 +181,26 @@ def test_threads_that_do_not_belong_to_it_are_left_alone(desk: Desk) -> None:
     desk.crew.gather()
     assert desk.crew.hand_over()
     assert not desk.crew.leads()
+
+
+def test_commits_keep_the_lead_unless_the_disk_is_slow_time_after_time() -> None:
+    desk = Desk(alone=False)
+    desk.crew.start()
+
+    def commits(takes_s: float, times: int) -> None:
+        def run() -> None:
+            desk.crew.gather()
+            time.sleep(takes_s)
+
+        for _ in range(times):
+            assert desk.hand_in(run)[0].wait(5)
+
+    commits(0.03, 1)
+    commits(0.0, 1)
+    commits(0.03, 4)
+    assert desk.detached == 0
+    commits(0.0, 32)  # nobody knows yet that they are quick again
+    assert desk.detached == 32
+    commits(0.0, 50)
+    assert desk.detached == 32
+    desk.crew.stop()

@@ -47,7 +47,19 @@ class _Member:
         self.wake = threading.Lock()
         self.wake.acquire()
         self.aside: deque[greenlet] = deque()
+        self.idle: list[greenlet] = []  # made for requests that are done
+        self.task: Callable[[], None] | None = None  # for the greenlet that is switched to next
         self.loop: greenlet | None = None  # where `lead` runs
+
+    def serve(self) -> None:
+        """The life of a greenlet: one task after the other. A new one for each costs a stack of its own."""
+        assert self.loop is not None
+        while True:
+            task, self.task = self.task, None
+            assert task is not None
+            task()
+            self.idle.append(getcurrent())
+            self.loop.switch()
 
 
 class Crew:
@@ -103,7 +115,9 @@ class Crew:
                 return False
             self._works.add(work)
             self._turn += 1
-        greenlet(serve).switch()
+        member.task = serve
+        servant = member.idle.pop() if member.idle else greenlet(member.serve)
+        servant.switch()
         return self._leader is member
 
     def finish(self, work: Work) -> None:

@@ -42,6 +42,9 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 from s3lite import waiting
 from s3lite.crew import Crew
 from s3lite.errors import Code, S3Error
+from s3lite.times import Clock
+
+_clock = Clock()
 
 # Threads that wait for the GIL get it sooner than after the usual 5 ms (measured: 7 % more small PUTs).
 _SWITCH_INTERVAL_S = 0.0005
@@ -53,6 +56,7 @@ _HEAD_AT_ONCE = 64 << 10  # bytes: what one look at a connection reads
 _HEAD_MOST = 256 << 10  # bytes of a head that are collected without a thread
 _LONG_ANSWER = 256 << 10  # bytes: an answer that may have to wait for its client
 _LINGER_S, _LINGER_BYTES = 2.0, 64 << 10  # what a peer may still send after an answer that ends a connection
+_PEERS_REMEMBERED = 1024
 _LIVES = 256  # workers that `Spread` tells apart
 
 
@@ -86,6 +90,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def init_process(self) -> None:
         RequestParser.mesg_class = _Request
         wsgi.Response = _Response
+        # What gunicorn works out anew for each request, and what stays the same while a worker lives:
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        environ = wsgi.base_environ(self.cfg)
+        wsgi.base_environ = lambda _cfg: environ.copy()
         # gunicorn caps its own setting at 8,190: too short for presigned URLs that carry a callback.
         message.MAX_REQUEST_LINE = self.cfg.limit_request_line
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -357,6 +365,16 @@ class _Request(Request):  # type: ignore[misc]  # gunicorn has no types
     """Leaves ``Expect`` to this module: no early 100, and no 417 for words that nobody defines."""
 
     _policy_expect_continue = False
+    _trust: ClassVar[dict[str, Any]] = {}  # what peers may set, by address
+
+    def _peer_trusted_for_forwarded(self) -> Any:
+        peer = self.peer_addr[0] if isinstance(self.peer_addr, tuple) else ""
+        found = self._trust.get(peer)
+        if found is None:
+            if len(self._trust) >= _PEERS_REMEMBERED:
+                self._trust.clear()
+            found = self._trust[peer] = super()._peer_trusted_for_forwarded()
+        return found
 
 
 class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
@@ -364,6 +382,22 @@ class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
 
     _head = b""
     headers_sent: bool  # collected, here
+    _date: ClassVar[tuple[int, str]] = (0, "")  # of this second
+
+    def default_headers(self) -> list[str]:
+        second, date = self._date
+        now = int(_clock.time())
+        if now != second:
+            date = util.http_date(now)
+            _Response._date = (now, date)
+        major, minor = self.req.version
+        lines = [
+            f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\nDate: {date}\r\n"
+            f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n"
+        ]
+        if self.chunked:
+            lines.append("Transfer-Encoding: chunked\r\n")
+        return lines
 
     def send_headers(self) -> None:
         if not self.headers_sent:

@@ -434,6 +434,8 @@ class Application:
             self._sweeper.start()
         self._courier = Courier(self.services.store, self.services.carriers)
         self._courier.start()
+        if self._metrics is not None:
+            self._metrics.keep_counting()
 
     def close(self) -> None:
         """End the sweeper and the courier, close connections and files. No request may follow."""
@@ -441,6 +443,8 @@ class Application:
             self._sweeper.stop()
         if self._courier is not None:
             self._courier.stop()
+        if self._metrics is not None:
+            self._metrics.close()
         self._access_log.close()
         self.services.callbacks.close()
         self.services.carriers.close()

@@ -5,14 +5,20 @@ Counters and histograms are added to by each request and kept by prometheus_clie
 share. What the index knows (the outbox, its lag, the delivery counters) and what the disk says is looked up
 when somebody asks, so that it costs nothing else and is right for any number of nodes.
 
+Requests are noted by one append each and counted some at a time: adding to shared files costs more than a
+small request's lookup. So a worker's figures may be half a second old when another one is asked for them.
+
 Names follow Prometheus' rules: a unit at the end, ``_total`` for counters. docs/observability.md lists them,
 and the dashboard and alerts beside it are checked against this module.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +36,14 @@ from s3lite.core.sweep import Swept
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
+_COUNTED_AT_ONCE = 64  # requests that are noted before they are counted
+_COUNTED_AFTER_S = 0.5
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+_Answered = tuple[str, int, float, int, int]
+"""Operation, status, seconds, bytes received, bytes sent."""
 
 
 class Metrics:
@@ -89,30 +102,59 @@ class Metrics:
         self._sweeps = Counter("s3lite_sweeps", "Runs of upkeep.", **kept)
         # Looking a child up by labels costs more than adding to it.
         self._children: dict[tuple[str, int], tuple[Any, Any, Any, Any]] = {}
+        self._answered: deque[_Answered] = deque()
+        self._begun, self._begun_before = itertools.count(), 0
+        self._counting = threading.Lock()
+        self._is_over = threading.Event()
 
     def begun(self) -> None:
         """A request has arrived."""
-        self._in_progress.inc()
+        next(self._begun)
 
     def answered(
         self, operation: str, status: int, *, seconds: float, received: int, sent: int | None
     ) -> None:
         """A request has its answer; ``sent`` None where the size is not known."""
-        children = self._children.get((operation, status))
-        if children is None:
-            children = self._children[operation, status] = (
-                self._requests.labels(operation, str(status)),
-                self._seconds.labels(operation),
-                self._received.labels(operation),
-                self._sent.labels(operation),
-            )
-        self._in_progress.dec()
-        children[0].inc()
-        children[1].observe(seconds)
-        if received:
-            children[2].inc(received)
-        if sent:
-            children[3].inc(sent)
+        self._answered.append((operation, status, seconds, received, sent or 0))
+        if len(self._answered) >= _COUNTED_AT_ONCE:
+            self.count()
+
+    def count(self) -> None:
+        """Add what has been noted to the figures."""
+        with self._counting:
+            answered = [self._answered.popleft() for _ in range(len(self._answered))]
+            for operation, status, seconds, received, sent in answered:
+                children = self._children.get((operation, status))
+                if children is None:
+                    children = self._children[operation, status] = (
+                        self._requests.labels(operation, str(status)),
+                        self._seconds.labels(operation),
+                        self._received.labels(operation),
+                        self._sent.labels(operation),
+                    )
+                children[0].inc()
+                children[1].observe(seconds)
+                if received:
+                    children[2].inc(received)
+                if sent:
+                    children[3].inc(sent)
+            begun = next(self._begun)  # one too many each time: `_begun_before` has what is true
+            self._in_progress.inc(begun - self._begun_before - len(answered))
+            self._begun_before = begun + 1
+
+    def keep_counting(self) -> None:
+        """Have a thread of this process count what is noted, so that figures of a quiet worker are no older."""
+
+        def run() -> None:
+            while not self._is_over.wait(_COUNTED_AFTER_S):
+                self.count()
+
+        threading.Thread(target=run, name="s3lite-metrics", daemon=True).start()
+
+    def close(self) -> None:
+        """Count what is left."""
+        self._is_over.set()
+        self.count()
 
     def called_back(self, *, ok: bool, seconds: float) -> None:
         """A callback that an upload waited for has ended."""
@@ -135,6 +177,7 @@ class Metrics:
 
     def totals(self) -> dict[str, float]:
         """Sums over all labels, by name: for the console's plots."""
+        self.count()
         sums: dict[str, float] = {}
         for family in self._counted().collect():
             for sample in family.samples:
@@ -151,6 +194,7 @@ class Metrics:
 
     def exposition(self, store: Store) -> bytes:
         """All figures in Prometheus' text format. Raises CatalogBusyError, OSError."""
+        self.count()
         asked = CollectorRegistry()
         asked.register(_Looked(store))
         return bytes(generate_latest(self._counted()) + generate_latest(asked))

@@ -43,7 +43,7 @@ def parse_http_date(text: str) -> float | None:
         parsed = parsedate_to_datetime(text)
         if parsed.tzinfo is None:
             parsed = parsed.replace(tzinfo=UTC)
-        return parsed.timestamp()
+        return parsed.astimezone(UTC).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
@@ -79,11 +79,12 @@ def parse_amz_date(text: str) -> float | None:
 
 
 def parse_iso8601(text: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 time with zone (``Z`` or an offset); None otherwise."""
+    """Seconds since the epoch of an ISO 8601 time with zone (``Z`` or an offset); None otherwise.
+
+    Also None for a time that is not within the years 1 to 9999 of UTC: no date could be written for it.
+    """
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return None if parsed.tzinfo is None else parsed.astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
-    if parsed.tzinfo is None:
-        return None
-    return parsed.timestamp()

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -467,8 +466,7 @@ class Authenticator:
         seconds = _parse_amz_date(sent)
         if seconds is None:
             timestamp = ""
-            with suppress(OverflowError):  # of parse_http_date, for a zone of many digits
-                seconds = parse_http_date(sent) if sent else None
+            seconds = parse_http_date(sent) if sent else None
         if seconds is None or seconds < 0:
             raise S3Error(Code.AccessDenied, "AWS authentication requires a valid Date or x-amz-date header")
         now = self._clock.time()

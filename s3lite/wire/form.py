@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from s3lite.errors import Code, S3Error, invalid_argument
@@ -42,14 +43,14 @@ class FormReader:
     def __init__(
         self, source: Source, content_type: str, *, content_length: int | None, limits: LimitSettings
     ) -> None:
-        from multipart import MultipartError, PushMultipartParser
+        from multipart import MultipartError
 
         self.filename = ""
         self.file_content_type: str | None = None
         self._source = source
         self._limits = limits
         self._fault = MultipartError
-        self._parser = PushMultipartParser(
+        self._parser = _parser_class()(
             _boundary(content_type), content_length=-1 if content_length is None else content_length
         )
         self._events: Iterator[Any] = iter(())
@@ -162,6 +163,20 @@ class FormReader:
                     return _END
         except self._fault as error:
             raise _malformed(str(error)) from None
+
+
+@cache
+def _parser_class() -> type[Any]:
+    """multipart's parser, which refuses a bare LF in a part's header always, not only when no CRLF has come yet."""
+    from multipart import ParserError, PushMultipartParser
+
+    class Parser(PushMultipartParser):  # type: ignore[misc]  # multipart has no types
+        def _on_segment_headerline(self, line: bytes) -> None:
+            if b"\n" in line:
+                raise ParserError("Invalid line break in segment header")
+            super()._on_segment_headerline(line)
+
+    return Parser
 
 
 def _boundary(content_type: str) -> str:

@@ -289,10 +289,7 @@ def _number(element: xml.Element, name: str, *, least: int) -> int | None:
     if xml.child(element, name) is None:
         return None
     text = xml.text(element, name).strip()
-    try:
-        number = int(text) if len(text) <= 18 else None
-    except ValueError:
-        number = None
+    number = xml.integer(text)
     if number is None:
         raise xml.malformed(f"{name} must be a whole number")
     if number < least:

@@ -26,6 +26,7 @@ HOLD_HEADER = "x-amz-object-lock-legal-hold"
 
 _MAX_DAYS = 36_500
 _MAX_YEARS = 100
+_LAST_S = 253_402_300_799  # the last second for which there is a date
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,9 @@ def _mode(text: str) -> str:
 
 
 def _period(text: str, unit: str, largest: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise xml.malformed(f"{unit} must be a whole number") from None
+    number = xml.integer(text)
+    if number is None:
+        raise xml.malformed(f"{unit} must be a whole number")
     if not 1 <= number <= largest:
         raise S3Error(
             Code.InvalidRetentionPeriod,
@@ -179,7 +179,7 @@ def parse_headers(headers: Mapping[str, str], *, now_ms: int) -> ObjectLock:
 
 def _date_ms(text: str) -> int | None:
     seconds = parse_iso8601(text)
-    return None if seconds is None else math.ceil(seconds) * 1000
+    return None if seconds is None else min(math.ceil(seconds), _LAST_S) * 1000
 
 
 def _check_future(name: str, text: str, until_ms: int, now_ms: int) -> None:

@@ -21,6 +21,7 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 MAX_DEPTH = 16  # the deepest document of S3, lifecycle configuration, has 6 levels
 
 _TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
+_INTEGER = re.compile("-?[0-9]{1,18}")
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
@@ -102,6 +103,11 @@ def text_of(element: Element) -> str:
     if len(element):
         raise malformed(f"{local_name(element)} must hold text only")
     return element.text or ""
+
+
+def integer(written: str) -> int | None:
+    """A whole number in plain digits, perhaps with a minus; None for the rest of what `int` takes."""
+    return int(written) if _INTEGER.fullmatch(written) else None
 
 
 # ---------------------------------------------------------------- writing

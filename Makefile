@@ -40,7 +40,11 @@ $(VENV)/.bench: $(VENV)/.tests bench/requirements.txt
 bench-full: $(VENV)/.bench
 	$(BIN)/python bench/full.py
 
-torture: $(VENV)/.tests
+$(VENV)/.torture: $(VENV)/.tests tests/torture/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/torture/requirements.txt
+	touch $@
+
+torture: $(VENV)/.torture
 	PYTHONPATH=.:tests $(BIN)/python -m torture --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean:

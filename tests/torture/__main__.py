@@ -19,7 +19,7 @@ from pathlib import Path
 
 from s3lite import bootstrap
 
-CAMPAIGNS = {"crash": "torture.crash", "faults": "torture.faults"}
+CAMPAIGNS = {"crash": "torture.crash", "faults": "torture.faults", "fuzz": "torture.fuzz"}
 
 
 def main() -> int:

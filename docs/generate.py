@@ -47,6 +47,7 @@ AREAS = {
     "cors": "CORS, for pages of other origins",
     "website": "Websites",
     "bucket_info": "Of Alibaba Cloud OSS",
+    "append": "Appending, as in Alibaba Cloud OSS",
     "request_payment": "Request payment (kept and shown)",
     "probes": "Read as “not configured”",
 }
@@ -61,6 +62,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "put_bytes": ("EntityTooLarge", "before the body is asked for, where its length is announced"),
     "part_min_bytes": ("EntityTooSmall", "of CompleteMultipartUpload; not for the last part"),
     "parts": ("InvalidArgument", "part numbers run from 1 to this"),
+    "appends": ("InvalidRequest", "of AppendObject"),
     "metadata_bytes": ("MetadataTooLarge", "callbacks do not count"),
     "annotations": ("AnnotationLimitExceeded", ""),
     "annotation_bytes": ("EntityTooLarge", ""),

@@ -162,6 +162,11 @@ class Context:
         """The settings of this instance."""
         return self.services.settings
 
+    @property
+    def speaks_oss(self) -> bool:
+        """Whether the request is in the dialect of OSS."""
+        return self.caller.scheme.startswith("oss")
+
     # ------------------------------------------------------------ permission
 
     @property

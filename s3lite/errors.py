@@ -154,11 +154,15 @@ class Code(enum.Enum):
     ObjectLockConfigurationNotFoundError = ErrorSpec(
         404, "Object Lock configuration does not exist for this bucket."
     )
+    ObjectNotAppendable = ErrorSpec(409, "The object is not appendable: AppendObject has not made it.")
     OperationAborted = ErrorSpec(
         409, "A conflicting conditional operation is currently in progress against this resource. Try again."
     )
     OwnershipControlsNotFoundError = ErrorSpec(404, "The bucket ownership controls were not found.")
     PermanentRedirect = ErrorSpec(301, "The bucket must be addressed by the specified endpoint.")
+    PositionNotEqualToLength = ErrorSpec(
+        409, "The position is not the length of the object. x-oss-next-append-position says where to go on."
+    )
     PreconditionFailed = ErrorSpec(412, "At least one of the preconditions that you specified did not hold.")
     # Of Ceph's RGW, whose spelling and status clients know; S3 has no quotas.
     QuotaExceeded = ErrorSpec(403, "The quota of the bucket or of its owner is used up.")

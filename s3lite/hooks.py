@@ -22,7 +22,14 @@ log = logging.getLogger("s3lite")
 Event = Mapping[str, Any]
 
 UPLOADS = frozenset(
-    {"PutObject", "PostObject", "CopyObject", "CreateMultipartUpload", "CompleteMultipartUpload"}
+    {
+        "PutObject",
+        "PostObject",
+        "CopyObject",
+        "CreateMultipartUpload",
+        "CompleteMultipartUpload",
+        "AppendObject",
+    }
 )
 """Operations that `Hooks.before_upload` is asked about."""
 

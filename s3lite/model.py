@@ -165,6 +165,7 @@ class ObjectHead:
     tags: tuple[tuple[str, str], ...] = ()
     storage_class: str = "STANDARD"
     website_redirect: str = ""
+    crc64ecma: str = ""  # of the bytes, decimal, where an upload in the dialect of OSS had it made
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +224,9 @@ class Stored:
 class ObjectVersion:
     """One version of an object, or a delete marker.
 
-    The bytes are in ``blob`` (one piece; None when empty), or, when ``part_count`` > 0 (multipart),
-    in the catalog's segments of ``row``.
+    The bytes are in ``blob`` (one piece; None when empty), or, when ``part_count`` > 0 (multipart and
+    appendable), in the catalog's segments of ``row``. An appendable one grows in its row: what was read of
+    it is still its beginning, and its ETag and date are new.
     """
 
     row: int  # the catalog's id, rising with every commit
@@ -437,7 +439,7 @@ class RequestHead:
 class Identity:
     """Who signed, and what the signature covers.
 
-    ``scheme``: anonymous, v2-header, v2-query, v2-form, v4-header, v4-query, v4-form.
+    ``scheme``: anonymous, v2-header, v2-query, v2-form, v4-header, v4-query, v4-form; oss1-… and oss4-….
     ``signed_headers`` are lower-case names (V2: every x-amz-* and the positional headers).
     """
 

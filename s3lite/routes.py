@@ -12,6 +12,7 @@ from __future__ import annotations
 from s3lite.context import Level, Route
 from s3lite.ops import (
     acl,
+    append,
     bucket,
     bucket_info,
     bucket_logging,
@@ -154,6 +155,7 @@ ROUTES = (
     # Operations of Alibaba Cloud OSS (docs/oss.md).
     Route("GET",    BUCKET,  "bucketInfo",          "GetBucketInfo",                      "s3:GetBucketAcl",                     bucket_info.get_bucket_info),
     Route("HEAD",   OBJECT,  "objectMeta",          "GetObjectMeta",                      "s3:GetObject",                        object_read.head_object),
+    Route("POST",   OBJECT,  "append",              "AppendObject",                       "s3:PutObject",                        append.append_object),
     # ---- object
     Route("GET",    OBJECT,  None,                  "GetObject",                          "s3:GetObject",                        object_read.get_object),
     Route("HEAD",   OBJECT,  None,                  "HeadObject",                         "s3:GetObject",                        object_read.head_object),

@@ -39,6 +39,7 @@ ONE_DOOR = {
     "jinja2": {"console/visit.py"},
     "kombu": {"callback/broker.py"},
     "awscrt": {"wire/checksums.py"},
+    "anycrc": {"wire/checksums.py"},
     "cryptography": {"crypto/aead.py", "catalog/secrets.py", "callback/signing.py", "callback/verify.py"},
     "greenlet": {"crew.py"},
 }

@@ -90,6 +90,7 @@ def test_the_table_names_only_operations_of_the_model() -> None:
         "PutBucketSyncing",
         "GetBucketInfo",
         "GetObjectMeta",
+        "AppendObject",
         "GetBucketCallback",
         "PutBucketCallback",
         "DeleteBucketCallback",

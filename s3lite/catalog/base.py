@@ -35,6 +35,7 @@ from s3lite.model import (
     Part,
     Pending,
     Quota,
+    Segment,
     Stored,
     Upload,
 )
@@ -112,6 +113,23 @@ class Tx(ReadTx, Protocol):
         unless another is given), or those of a pending upload, whose row goes (``pending``: a LookupError when
         it has gone already), or none.
         An existing version with the same id is not replaced: remove it first, in the same transaction.
+        """
+
+    def append_segment(
+        self,
+        version: ObjectVersion,
+        segment: Segment,
+        *,
+        stored: Stored,
+        etag: str,
+        modified_ms: int,
+        head: ObjectHead,
+        checksum: Checksum | None,
+        encryption: Encryption | None,
+    ) -> ObjectVersion:
+        """Add new bytes to the end of a version, in its row: one segment more than the segments it has.
+
+        It has been asked for in the same transaction. Readers that have it as it was read on undisturbed.
         """
 
     def remove_version(self, version: ObjectVersion) -> None:

@@ -251,8 +251,9 @@ def decode_acl(text: str) -> Acl:
 
 
 def encode_head(head: ObjectHead) -> str:
-    """Headers, metadata and redirect; tags and storage class have columns of their own."""
-    return _compact([_plain(head.headers), _plain(head.metadata), head.website_redirect])
+    """Headers, metadata, redirect, and CRC if there is one; tags and storage class have columns of their own."""
+    crc = (head.crc64ecma,) if head.crc64ecma else ()
+    return _compact([_plain(head.headers), _plain(head.metadata), head.website_redirect, *crc])
 
 
 def _plain(mapping: Mapping[str, str]) -> dict[str, str]:
@@ -261,8 +262,8 @@ def _plain(mapping: Mapping[str, str]) -> dict[str, str]:
 
 def decode_head(text: str, tags: str, storage_class: str) -> ObjectHead:
     """From `encode_head`, `encode_tags` and the storage class."""
-    (headers, metadata, redirect), _ = _parse(text)
-    return ObjectHead(headers, metadata, decode_tags(tags), storage_class, redirect)
+    (headers, metadata, redirect, *crc), _ = _parse(text)
+    return ObjectHead(headers, metadata, decode_tags(tags), storage_class, redirect, *crc)
 
 
 def encode_tags(tags: tuple[tuple[str, str], ...]) -> str:

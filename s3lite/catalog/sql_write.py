@@ -33,6 +33,7 @@ from s3lite.model import (
     ObjectVersion,
     Part,
     Pending,
+    Segment,
     Stored,
     Upload,
 )
@@ -235,6 +236,51 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         assert row is not None
         self._grow(version.bucket_id, version.size, 0 if version.is_delete_marker else 1)
         return dataclasses.replace(version, row=row[0])
+
+    def append_segment(
+        self,
+        version: ObjectVersion,
+        segment: Segment,
+        *,
+        stored: Stored,
+        etag: str,
+        modified_ms: int,
+        head: ObjectHead,
+        checksum: Checksum | None,
+        encryption: Encryption | None,
+    ) -> ObjectVersion:
+        self._add(stored)
+        self._session.run(
+            f"INSERT INTO segments (row, {rows.SEGMENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (version.row, *dataclasses.astuple(segment)),
+        )
+        grown = dataclasses.replace(
+            version,
+            size=version.size + segment.size,
+            etag=etag,
+            modified_ms=modified_ms,
+            head=head,
+            part_count=segment.part_number,
+            checksum=checksum,
+            encryption=encryption,
+        )
+        self._session.run(
+            "UPDATE versions SET size = ?, etag = ?, modified_ms = ?, head = ?, part_count = ?, "
+            "checksum_algorithm = ?, checksum_value = ?, checksum_type = ?, master = ?, encryption = ? "
+            "WHERE row = ?",
+            (
+                grown.size,
+                etag,
+                modified_ms,
+                rows.encode_head(head),
+                grown.part_count,
+                *rows.encode_checksum(checksum),
+                *rows.encode_encryption(encryption),
+                version.row,
+            ),
+        )
+        self._grow(version.bucket_id, segment.size, 0)
+        return grown
 
     def remove_version(self, version: ObjectVersion) -> None:
         """One that is gone already is left at that."""

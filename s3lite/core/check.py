@@ -357,7 +357,7 @@ class Check:
     def _is_current(self, version: ObjectVersion) -> bool:
         with self.store.catalog.read() as tx:
             now = tx.version(version.bucket_id, version.key, version.version_id)
-        return now is not None and now.row == version.row
+        return now is not None and (now.row, now.etag) == (version.row, version.etag)
 
     def _name(self, version: ObjectVersion) -> str:
         if version.bucket_id not in self._bucket_names:
@@ -370,7 +370,9 @@ class Check:
 
 def _verify_composition(name: str, version: ObjectVersion, parts: list[Segment]) -> Iterator[Fault]:
     """The ETag and checksum of a multipart object are functions of its parts'."""
-    etag = checksums.multipart_etag([part.etag for part in parts])
+    made_of = [part.etag for part in parts]
+    is_appendable = checksums.is_appendable(version.etag)
+    etag = checksums.appendable_etag(made_of) if is_appendable else checksums.multipart_etag(made_of)
     if etag != version.etag:
         yield Fault("content", name, f"the parts' ETags make {etag}, ETag {version.etag}")
     stored = version.checksum

@@ -274,7 +274,7 @@ class _Walk:
         """Whether the version is as it was listed, matches with its tags, and may go."""
         subject = candidate.subject
         version = tx.version(bucket_id, subject.key, candidate.version_id)
-        if version is None or version.row != candidate.row:
+        if version is None or version.row != candidate.row or version.modified_ms != subject.modified_ms:
             return False
         if version.is_latest != (subject.superseded_ms is None):
             return False

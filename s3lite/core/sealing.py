@@ -63,6 +63,10 @@ class Envelope:
         """What an open multipart upload keeps."""
         return self.sealed(_OPEN)
 
+    def for_parts(self, size: int, part_count: int) -> Encryption:
+        """What an object of parts keeps."""
+        return self.sealed(_whole(size, part_count, None))
+
     def for_object(self, stored: Stored) -> Encryption:
         """What an object in one blob keeps."""
         return self.sealed(_whole(stored.size, 0, stored.id))
@@ -243,6 +247,11 @@ class PartEnvelope:
         return envelope.seal(self.upload_key, self.key, about=_of_part(number, size, blob))
 
 
+def prepare_append(object_key: bytes | None) -> PartEnvelope | None:
+    """An envelope for what is added to an object whose key this is; None for a plain one."""
+    return PartEnvelope(object_key, new_key()) if object_key is not None else None
+
+
 def prepare_part(
     store: Store, upload: Upload, customer: CustomerKey | None, *, key: bytes | None = None
 ) -> PartEnvelope | None:
@@ -364,9 +373,22 @@ def completed(
     if encryption.mode == CUSTOMER:
         made = Envelope(Wanted(CUSTOMER, customer_key=customer), None, "", key)
     else:
-        master = Master(encryption.master, store.keyring.secret(encryption.master))
-        made = Envelope(_as_before(encryption), master, encryption.key_id, key)
-    return made.sealed(_whole(size, part_count, None))
+        made = _under_the_same(store, encryption, key)
+    return made.for_parts(size, part_count)
+
+
+def appended(store: Store, version: ObjectVersion, *, size: int, part_count: int) -> Encryption | None:
+    """The encryption of an appendable version that grows: its key bound to the new size. Raises as `key_of_version`."""
+    if version.encryption is None:
+        return None
+    key = key_of_version(store, version, None)
+    return _under_the_same(store, version.encryption, key).for_parts(size, part_count)
+
+
+def _under_the_same(store: Store, encryption: Encryption, key: bytes) -> Envelope:
+    """An envelope under the very key, with its generation, of an encryption that was there before."""
+    master = Master(encryption.master, store.keyring.secret(encryption.master))
+    return Envelope(_as_before(encryption), master, encryption.key_id, key)
 
 
 def _as_before(encryption: Encryption | None) -> Wanted:

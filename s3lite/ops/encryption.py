@@ -238,7 +238,7 @@ def update_object_encryption(ctx: Context) -> Response:
 
     def work(tx: Tx) -> None:
         live = _version(ctx, tx, found.version_id)
-        if live is None or live.row != found.row:
+        if live is None or (live.row, live.etag) != (found.row, found.etag):
             raise S3Error(Code.OperationAborted)
         if lock.is_locked(live.lock, ctx.store.clock.time_ms()):
             raise S3Error(Code.AccessDenied, "The object is protected by S3 Object Lock.")

@@ -253,6 +253,7 @@ def event(
         version_id=version.version_id if ctx.bucket.versioning else "",
         event_time=rfc3339(version.modified_ms / 1000),
         callback_id=callback_id,
+        crc64=version.head.crc64ecma,
         image=probed,
     )
 

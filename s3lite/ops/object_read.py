@@ -144,7 +144,20 @@ def object_headers(ctx: Context, version: ObjectVersion, overrides: dict[str, st
         headers += encryption.read_headers(ctx, version)
     if version.lock != UNLOCKED:
         headers += _lock_headers(ctx, version)
+    headers += oss_headers(ctx, version)
     return headers + lifecycle.expiration_headers(ctx, version)
+
+
+def oss_headers(ctx: Context, version: ObjectVersion) -> Headers:
+    """What only the dialect of OSS has: the CRC where it is known, and where to append."""
+    headers: Headers = []
+    if not ctx.speaks_oss:
+        return headers
+    if version.head.crc64ecma:
+        headers.append(("x-amz-hash-crc64ecma", version.head.crc64ecma))
+    if checksums.is_appendable(version.etag):
+        headers.append(("x-amz-next-append-position", str(version.size)))
+    return headers
 
 
 def _sandbox(ctx: Context, content_type: str) -> bool:

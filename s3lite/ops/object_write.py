@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from s3lite.auth.actions import versioned
@@ -22,13 +23,14 @@ from s3lite.ops import (
     gate,
     lifecycle,
     object_annotation,
+    object_read,
     upload_headers,
 )
 from s3lite.responses import Response, empty, xml
 from s3lite.wire import checksums, conditions, results
 from s3lite.wire.access_log import COPIED, COPIED_PART
 from s3lite.wire.body import Source
-from s3lite.wire.checksums import ChecksumRequest, Digests
+from s3lite.wire.checksums import CRC64ECMA, ChecksumRequest, Digests
 from s3lite.wire.encryption import CUSTOMER_HEADER, MODE_HEADER, CustomerKey
 
 _ASKED_CHECKSUM = "x-amz-checksum-algorithm"
@@ -65,7 +67,10 @@ def put_object(ctx: Context) -> Response:
         request=request,
         key=envelope.key if envelope else None,
         sha256=finish.is_gate(callback),
+        also={CRC64ECMA} if ctx.speaks_oss else frozenset(),
     )
+    if ctx.speaks_oss:
+        head = replace(head, crc64ecma=checksums.joined_crc64ecma("", digests, stored.size))
     new = write.NewVersion(
         key=ctx.key,
         owner_id=owner_id,
@@ -90,7 +95,8 @@ def put_object(ctx: Context) -> Response:
         tell=events.telling(ctx, "Put", owed),
     )
     version = done.version
-    answer = empty(200, finish.version_headers(version) + lifecycle.expiration_headers(ctx, version))
+    headers = finish.version_headers(version) + object_read.oss_headers(ctx, version)
+    answer = empty(200, headers + lifecycle.expiration_headers(ctx, version))
     return finish.finish(
         ctx,
         "PutObject",
@@ -112,13 +118,15 @@ def take(
     limits: tuple[int, int] | None = None,
     key: bytes | None = None,
     sha256: bool = False,
+    also: AbstractSet[str] = frozenset(),
 ) -> tuple[Stored, Digests]:
     """Receive a payload to durable storage with every hash checked; nothing is published yet.
 
     ``limits`` is a form policy's content-length-range; with a ``key`` the bytes are sealed; ``sha256`` asks for
-    that digest, too.
+    that digest, ``also`` for those of further algorithms.
     """
-    digests = Digests(algorithms_of(request) or {"CRC64NVME"}, sha256=sha256 or ctx.payload.kind == "sha256")
+    algorithms = (algorithms_of(request) or {"CRC64NVME"}) | also
+    digests = Digests(algorithms, sha256=sha256 or ctx.payload.kind == "sha256")
 
     def verify(received: int) -> None:
         ctx.received = received
@@ -269,6 +277,9 @@ def _with_bytes(
     asked = ctx.headers.get(_ASKED_CHECKSUM, "").upper()
     if sealing.shares_bytes(source.encryption, wanted):
         sealed = sealing.resealed(ctx.store, source, wanted) if wanted is not None else None
+        if checksums.is_appendable(source.etag):  # the copy is not
+            parts = [part.etag for part in read.segments(ctx.store, source)]
+            new = replace(new, etag=checksums.multipart_etag(parts) if parts else checksums.md5_etag(b""))
         if asked and not _has_checksum(source, asked):
             new = replace(new, checksum=_checksum_of(ctx, source, source_key, asked))
         return replace(

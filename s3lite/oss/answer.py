@@ -20,6 +20,7 @@ from s3lite.model import RequestHead
 from s3lite.oss.request import STORAGE_CLASSES
 from s3lite.responses import Headers, Response
 from s3lite.wire import xml
+from s3lite.wire.checksums import is_appendable
 
 _CLASSES = {theirs: ours for ours, theirs in STORAGE_CLASSES.items()}
 _RENAMED_CODES = {
@@ -70,9 +71,15 @@ def _headers(response: Response) -> Headers:
             value = _CLASSES.get(value, value)
         headers.append(("x-oss-" + lower[len("x-amz-") :] if lower.startswith("x-amz-") else name, value))
     names = {name for name, _ in headers}
-    if etag and "x-oss-object-type" not in names and "Last-Modified" in names:
-        headers.append(("x-oss-object-type", "Multipart" if "-" in etag else "Normal"))
+    if etag and "Last-Modified" in names:
+        headers.append(("x-oss-object-type", _type_of(etag)))
     return headers
+
+
+def _type_of(etag: str) -> str:
+    if is_appendable(etag.lower()):
+        return "Appendable"
+    return "Multipart" if "-" in etag else "Normal"
 
 
 def _document(body: bytes, about: About, error: str) -> bytes:
@@ -108,8 +115,7 @@ def _encode_keys(root: xml.Element) -> None:
 def _listing(root: xml.Element, _about: About) -> None:
     entries = [*xml.children(root, "Contents"), *xml.children(root, "Version")]
     for entry in entries:
-        is_multipart = "-" in xml.text(entry, "ETag")
-        xml.append(entry, "Type", "Multipart" if is_multipart else "Normal")
+        xml.append(entry, "Type", _type_of(xml.text(entry, "ETag")))
     # A page of the first listing is followed by its last key even without a delimiter.
     is_first_kind = xml.child(root, "Marker") is not None and xml.child(root, "NextMarker") is None
     if is_first_kind and entries and xml.text(root, "IsTruncated") == "true":

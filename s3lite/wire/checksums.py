@@ -2,7 +2,7 @@
 
 The table `_TABLE` has a row per algorithm; a further algorithm is a further row. CRC32 comes from
 zlib, the others that hashlib lacks from awscrt, which is imported with the first of them that is
-needed: its import takes longer than that of all of s3lite.
+needed: its import takes longer than that of all of s3lite. OSS's CRC comes from anycrc.
 
 Sources: API Reference, PutObject, CreateMultipartUpload; User Guide, "Checking object integrity".
 """
@@ -15,6 +15,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from s3lite.errors import Code, S3Error
@@ -88,6 +89,14 @@ def _crt(name: str) -> Any:
     return getattr(checksums, name)
 
 
+@lru_cache(maxsize=1)
+def _crc64ecma() -> Any:
+    """Its tables, made with the first request in the dialect of OSS."""
+    import anycrc  # type: ignore[import-untyped]  # it has no types
+
+    return anycrc.Model("CRC64-XZ")
+
+
 class _Algorithm(NamedTuple):
     size: int  # bytes of a digest
     types: tuple[str, ...]  # allowed for multipart uploads; the first is the default
@@ -119,12 +128,15 @@ _TABLE: Mapping[str, _Algorithm] = {
 ALGORITHMS = tuple(_TABLE)
 """The API's names of all algorithms."""
 
+CRC64ECMA = "CRC64ECMA"
+"""CRC-64/XZ, which OSS has in x-oss-hash-crc64ecma; for `Digests`, and no algorithm of the API."""
+
 _BY_HEADER = {f"{_PREFIX}{name.lower()}": name for name in ALGORITHMS}
 
 
 def new(algorithm: str) -> Hasher:
-    """A fresh hasher. ``algorithm`` is one of `ALGORITHMS`."""
-    return _TABLE[algorithm].new()
+    """A fresh hasher. ``algorithm`` is one of `ALGORITHMS`, or `CRC64ECMA`."""
+    return _Crc(_crc64ecma().calc, 8) if algorithm == CRC64ECMA else _TABLE[algorithm].new()
 
 
 def header_name(algorithm: str) -> str:
@@ -228,6 +240,38 @@ def full_object(algorithm: str, parts: Sequence[tuple[str, int]]) -> str:
     for value, size in parts:
         total = combine(total, int.from_bytes(base64.b64decode(value), "big"), size)
     return base64.b64encode(total.to_bytes(row.size, "big")).decode()
+
+
+# ---------------------------------------------------------------- of appendable objects
+
+
+def appendable_etag(part_etags: Sequence[str]) -> str:
+    """``HEX-aN`` of an object of N appends, by `appended_etag` from nothing."""
+    etag = EMPTY_APPENDABLE
+    for part_etag in part_etags:
+        etag = appended_etag(etag, part_etag)
+    return etag
+
+
+def appended_etag(etag: str, part_etag: str) -> str:
+    """The ETag of an appendable object after a further append; its cost does not grow with their number."""
+    before, _, count = etag.partition("-a")
+    return f"{md5_etag(bytes.fromhex(before) + bytes.fromhex(part_etag))}-a{int(count) + 1}"
+
+
+def is_appendable(etag: str) -> bool:
+    """Whether this is the ETag of an appendable object; as listings have no more of it."""
+    return "-a" in etag
+
+
+EMPTY_APPENDABLE = f"{md5_etag(b'')}-a0"
+"""The ETag of an appendable object without bytes."""
+
+
+def joined_crc64ecma(before: str, digests: Digests, size: int) -> str:
+    """OSS's CRC, decimal, of bytes whose own is ``before`` ("" of none) with ``size`` bytes more."""
+    added = int.from_bytes(base64.b64decode(digests.value(CRC64ECMA)), "big")
+    return str(_crc64ecma().combine(int(before or 0), added, size))
 
 
 # ---------------------------------------------------------------- what a request asks for

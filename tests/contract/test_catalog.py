@@ -19,6 +19,7 @@ from s3lite.model import (
     Grant,
     ObjectLock,
     Part,
+    Segment,
     Stored,
 )
 
@@ -349,6 +350,45 @@ def test_copy_holds_the_same_blob(catalog, writer, bucket):
     catalog.write(lambda tx: tx.remove_version(copy))
     assert not ask(catalog, lambda tx: tx.is_referenced(source.blob))
     assert writer.garbage() == {source.blob}
+
+
+def appended(catalog, writer, version, number, data=b"more!", **more):
+    """A version with one segment more."""
+    stored = writer.stored(data)
+    given = {
+        "stored": stored,
+        "etag": f"a-{number}",
+        "modified_ms": 20 + number,
+        "head": HEAD,
+        "checksum": Checksum("CRC64NVME", f"sum{number}"),
+        "encryption": None,
+    } | more
+    segment = Segment(number, len(data), stored.id, f"etag{number}", f"sum{number}")
+    return catalog.write(lambda tx: tx.append_segment(version, segment, **given)), segment
+
+
+def test_append_segment_grows_a_version_in_its_row(catalog, writer, bucket):
+    made = writer.version(bucket, "k")
+    one, first = appended(catalog, writer, made, 1)
+    head = dataclasses.replace(HEAD, crc64ecma="42")
+    two, second = appended(catalog, writer, one, 2, b"rest", head=head, encryption=SEALED)
+    assert (two.row, two.size, two.part_count, two.etag, two.modified_ms) == (made.row, 9, 2, "a-2", 22)
+    assert (two.head, two.encryption) == (head, SEALED)
+    assert ask(catalog, lambda tx: tx.current_version(bucket.id, "k")) == two
+    assert ask(catalog, lambda tx: tx.segments(made.row)) == [first, second]
+    (listed,) = ask(catalog, lambda tx: tx.list_objects(bucket.id, lower=b"", upper=None, limit=9))
+    assert (listed.size, listed.etag) == (9, "a-2")
+    assert writer.refs() == {first.blob: 1, second.blob: 1}
+    assert ask(catalog, lambda tx: tx.reference_faults(limit=9)) == []
+    catalog.write(lambda tx: tx.remove_version(two))
+    assert writer.garbage() == {first.blob, second.blob}
+
+
+def test_a_copy_of_what_has_grown_since_is_refused(catalog, writer, bucket):
+    source, _ = appended(catalog, writer, writer.version(bucket, "k"), 1)
+    appended(catalog, writer, source, 2)
+    with pytest.raises(LookupError):
+        writer.version(bucket, "copy", copy_of=source)
 
 
 @pytest.mark.parametrize("parts", [0, 3])

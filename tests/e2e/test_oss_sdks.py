@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import alibabacloud_oss_v2 as oss_v2
@@ -131,3 +132,57 @@ def test_v2_sdk_callback(v2_client: oss_v2.Client, bucket: str) -> None:
         request = oss_v2.PutObjectRequest(bucket=bucket, key="key", body=b"data", callback=callback)
         assert v2_client.put_object(request).callback_result == '{"Status":"OK"}'
         assert receiver.requests[0].body == b"k=key"
+
+
+def test_oss2_appends_and_is_told_where(oss2_bucket: oss2.Bucket) -> None:
+    first = oss2_bucket.append_object("app.log", 0, b"one", init_crc=0)
+    second = oss2_bucket.append_object("app.log", first.next_position, b"two", init_crc=first.crc)
+    assert (second.next_position, oss2_bucket.get_object("app.log").read()) == (6, b"onetwo")
+    with pytest.raises(oss2.exceptions.PositionNotEqualToLength) as refused:
+        oss2_bucket.append_object("app.log", 3, b"x")
+    assert refused.value.next_position == 6
+    oss2_bucket.put_object("plain", b"one")
+    with pytest.raises(oss2.exceptions.ObjectNotAppendable):
+        oss2_bucket.append_object("plain", 3, b"x")
+    listed = oss2_bucket.list_objects().object_list
+    assert [(each.key, each.type) for each in listed] == [("app.log", "Appendable"), ("plain", "Normal")]
+
+
+def test_oss2_notices_an_append_that_its_checksum_does_not_fit(oss2_bucket: oss2.Bucket) -> None:
+    oss2_bucket.append_object("app.log", 0, b"one", init_crc=0)
+    with pytest.raises(oss2.exceptions.InconsistentError):
+        oss2_bucket.append_object("app.log", 3, b"two", init_crc=0)  # not that of b"one"
+
+
+def test_v2_sdk_appends(v2_client: oss_v2.Client, bucket: str) -> None:
+    def append(position: int, body: bytes) -> oss_v2.AppendObjectResult:
+        return v2_client.append_object(
+            oss_v2.AppendObjectRequest(bucket=bucket, key="app.log", position=position, body=body)
+        )
+
+    first = append(0, b"x" * MIB)
+    second = append(first.next_position, b"two")
+    assert second.next_position == MIB + 3
+    head = v2_client.head_object(oss_v2.HeadObjectRequest(bucket=bucket, key="app.log"))
+    assert (head.object_type, head.next_append_position) == ("Appendable", MIB + 3)
+    assert head.hash_crc64 == second.hash_crc64
+    with v2_client.append_file(bucket, "app.log") as file:
+        file.write(b"three")
+    got = v2_client.get_object(oss_v2.GetObjectRequest(bucket=bucket, key="app.log"))
+    assert got.body.content == b"x" * MIB + b"twothree"
+
+
+def test_appends_at_one_position_have_one_winner(oss2_bucket: oss2.Bucket) -> None:
+    oss2_bucket.append_object("app.log", 0, b"start ")
+
+    def append(number: int) -> bytes:
+        try:
+            oss2_bucket.append_object("app.log", 6, b"%d" % number)
+        except oss2.exceptions.PositionNotEqualToLength:
+            return b""
+        return b"%d" % number
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [found for found in pool.map(append, range(10, 42)) if found]
+    assert len(won) == 1
+    assert oss2_bucket.get_object("app.log").read() == b"start " + won[0]

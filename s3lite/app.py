@@ -32,6 +32,7 @@ from s3lite.context import IDENTITY, Context, Level, Route, Services
 from s3lite.core import access_log
 from s3lite.core.carriers import Carriers, delivery_of
 from s3lite.core.courier import Courier
+from s3lite.core.read import VersionGoneError
 from s3lite.core.store import Store
 from s3lite.core.sweep import Sweeper
 from s3lite.core.targets import Targets
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("s3lite")
 _KEYS_REMEMBERED = 10_000
+_READ_ATTEMPTS = 10
 
 Signatures = TypeVar("Signatures", bound=Authenticator)
 
@@ -234,16 +236,31 @@ class Application:
         )
         if bucket is not None and access_log.CONFIG in bucket.configs:
             exchange.destination = self._access_log.destination(bucket, bucket.name)
-        self._authorise(ctx)
-        if route.operation not in UNSIGNED:
-            ctx.check_upload()
-        response = route.handler(ctx)
+        response = self._handle(ctx)
         exchange.caller = ctx.caller
         if ctx.caller.scheme == "oss1-form" or ctx.caller.scheme == "oss4-form":
             exchange.oss = head
         return response
 
     # ------------------------------------------------------------ the steps
+
+    def _handle(self, ctx: Context) -> Response:
+        """Authorise and do it; a reader that a writer has overtaken is about the object as it is now."""
+        head, route = ctx.head, ctx.route
+        attempt = 1
+        while True:
+            self._authorise(ctx)
+            if route.operation not in UNSIGNED:
+                ctx.check_upload()
+            try:
+                assert route.handler is not None
+                return route.handler(ctx)
+            except VersionGoneError:
+                if head.method not in ("GET", "HEAD") or attempt == _READ_ATTEMPTS:
+                    raise
+            attempt += 1
+            ctx.head = head  # that of a website is about one of its pages by now
+            ctx.version = self._version(head, route, ctx.bucket_row, ctx.params)
 
     def _authenticator(self, kind: type[Signatures]) -> Signatures:
         settings = self._settings

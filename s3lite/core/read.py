@@ -1,7 +1,8 @@
 """Reading: a version and a range become bytes, across however many blobs they lie in.
 
 Nothing is locked. The version row names its blobs, and released blobs are kept for a grace period,
-so a reader that has begun finishes.
+so a reader that has begun finishes. The names of a multipart version's blobs go with its row: they are read
+before the first byte is answered.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from s3lite.model import BlobId, ObjectVersion, Segment
 from s3lite.wire.encryption import CustomerKey
 
 log = logging.getLogger("s3lite")
+
+
+class VersionGoneError(S3Error):
+    """A version was removed after its row was read, and before its parts were: look the object up again."""
 
 
 def open_file(store: Store, version: ObjectVersion) -> BinaryIO | None:
@@ -51,7 +56,7 @@ def read(
 
     ``parts`` are those of a version that is not published yet (`core.pending`).
 
-    Raises InternalError when bytes are missing. Of an encrypted version, and of any under
+    Raises VersionGoneError at once, and InternalError when bytes are missing. Of an encrypted version, and of any under
     ``storage.verify_reads``, the first piece has been opened or verified on return: raises InternalError for
     damage, also while it is read, and what `sealing.key_of_version` does.
     """
@@ -85,9 +90,12 @@ def small_bytes(store: Store, version: ObjectVersion) -> bytes | None:
 
 
 def segments(store: Store, version: ObjectVersion) -> list[Segment]:
-    """The parts of a multipart version, in order."""
+    """The parts of a multipart version, in order. Raises VersionGoneError: they go with its row."""
     with store.catalog.read() as tx:
-        return tx.segments(version.row)
+        found = tx.segments(version.row)
+    if len(found) != version.part_count:
+        raise VersionGoneError(Code.OperationAborted)
+    return found
 
 
 def read_plain(

@@ -160,39 +160,55 @@ def upload_part_copy(ctx: Context) -> Response:
     """
     number = _part_number(ctx)
     upload = _open_upload(ctx)
-    source_bucket, source = object_write.copy_source(ctx)
-    conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
     customer = encryption.check_part(ctx, upload.encryption)
+    for attempt in range(1, object_write.COPY_ATTEMPTS + 1):
+        source_bucket, source = object_write.copy_source(ctx)
+        conditions.copy_source_decision(ctx.headers, etag=source.etag, modified_ms=source.modified_ms)
+        try:
+            part = _copied_part(ctx, upload, number, source, customer)
+            break
+        except S3Error as error:
+            if error.code is not Code.OperationAborted or attempt == object_write.COPY_ATTEMPTS:
+                raise
+    headers = _encryption_headers(upload, customer)
+    if source_bucket.versioning:
+        headers.append(("x-amz-copy-source-version-id", source.version_id))
+    document = results.copy_part_result(
+        etag=part.etag,
+        modified_ms=part.modified_ms,
+        algorithm=upload.checksum_algorithm,
+        checksum=part.checksum,
+    )
+    return xml(document, headers=headers)
+
+
+def _copied_part(
+    ctx: Context, upload: Upload, number: int, source: ObjectVersion, customer: CustomerKey | None
+) -> Part:
+    """Store a part out of ``source``. Raises OperationAborted when that went before it could be referred to."""
     source_key = encryption.copy_source_key(ctx, source)
     wanted = ctx.headers.get("x-amz-copy-source-range")
     offset, length = ranges.parse_copy_range(wanted, source.size) if wanted else (0, source.size)
     limit = ctx.settings.limits.put_bytes
     if length > limit:
         raise S3Error(Code.EntityTooLarge, ProposedSize=str(length), MaxSizeAllowed=str(limit))
-    algorithm = upload.checksum_algorithm
     if length == source.size and _is_a_part(source, upload):
-        part = _share_blob(ctx, upload, number, source)
-    else:
-        envelope = sealing.prepare_part(ctx.store, upload, customer)
-        stored, digests = object_write.copy_bytes(
-            ctx,
-            source,
-            source_key,
-            offset,
-            length,
-            algorithm=algorithm,
-            key=envelope.key if envelope else None,
-        )
-        value = digests.value(algorithm) if algorithm else ""
-        part = _part(ctx, number, stored, digests.etag, value, envelope)
-        multipart.put_part(ctx.store, ctx.bucket, upload, part, stored)
-    headers = _encryption_headers(upload, customer)
-    if source_bucket.versioning:
-        headers.append(("x-amz-copy-source-version-id", source.version_id))
-    document = results.copy_part_result(
-        etag=part.etag, modified_ms=part.modified_ms, algorithm=algorithm, checksum=part.checksum
+        return _share_blob(ctx, upload, number, source)
+    algorithm = upload.checksum_algorithm
+    envelope = sealing.prepare_part(ctx.store, upload, customer)
+    stored, digests = object_write.copy_bytes(
+        ctx,
+        source,
+        source_key,
+        offset,
+        length,
+        algorithm=algorithm,
+        key=envelope.key if envelope else None,
     )
-    return xml(document, headers=headers)
+    value = digests.value(algorithm) if algorithm else ""
+    part = _part(ctx, number, stored, digests.etag, value, envelope)
+    multipart.put_part(ctx.store, ctx.bucket, upload, part, stored)
+    return part
 
 
 def _share_blob(ctx: Context, upload: Upload, number: int, source: ObjectVersion) -> Part:

@@ -11,6 +11,7 @@ from client import S3
 
 from s3lite.app import Application
 from s3lite.core.sweep import sweep
+from s3lite.ops import object_write
 
 PART = b"p" * 5000  # larger than inline_bytes and part_min_bytes of the test settings
 
@@ -288,3 +289,31 @@ def test_uploads_are_refused_to_others(s3: S3, other: S3) -> None:
     assert other.put(f"/bucket/key?partNumber=1&uploadId={upload_id}", b"x").code == "AccessDenied"
     assert other.delete(f"/bucket/key?uploadId={upload_id}").code == "AccessDenied"
     assert other.get("/bucket?uploads").code == "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    ("overtaken", "status"),
+    [(1, 200), (object_write.COPY_ATTEMPTS - 1, 200), (object_write.COPY_ATTEMPTS, 409)],
+)
+def test_upload_part_copy_looks_again_when_its_source_is_replaced(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, overtaken: int, status: int
+) -> None:
+    s3.put("/bucket/source", PART)
+    upload_id = s3.start_upload("/bucket/key")
+    real, looks = object_write.copy_source, []
+
+    def overtake(ctx):
+        found = real(ctx)
+        looks.append(found)
+        if len(looks) <= overtaken:
+            s3.put("/bucket/source", PART + b"%d" % len(looks))
+        return found
+
+    monkeypatch.setattr(object_write, "copy_source", overtake)
+    part = s3.put(
+        f"/bucket/key?partNumber=1&uploadId={upload_id}", headers={"x-amz-copy-source": "/bucket/source"}
+    )
+    assert part.status == status
+    if status == 200:
+        s3.complete("/bucket/key", upload_id, {1: part.text("ETag") or ""})
+        assert s3.get("/bucket/key").body == PART + b"%d" % overtaken

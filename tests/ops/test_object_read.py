@@ -7,6 +7,8 @@ import hashlib
 import pytest
 from client import S3
 
+from s3lite.core import read
+
 BODY = bytes(range(256)) * 40
 LARGE = bytes(i * 7 % 256 for i in range(200_000))
 
@@ -144,3 +146,65 @@ def test_get_object_attributes_refuses_unknown_names(s3: S3, body: bytes) -> Non
     for value in ("Colour", ""):
         headers = {"x-amz-object-attributes": value} if value else {}
         assert s3.request("GET", "/bucket/key?attributes", headers=headers).code == "InvalidArgument"
+
+
+# ---------------------------------------------------------------- readers that a writer overtakes
+
+
+@pytest.fixture
+def overtaken(s3: S3, monkeypatch: pytest.MonkeyPatch):
+    """A multipart object; before its parts are looked up for the first time, what is given happens to it."""
+    upload_id = s3.start_upload("/bucket/key")
+    etags = {number: s3.put_part("/bucket/key", upload_id, number, PART) for number in (1, 2)}
+    s3.complete("/bucket/key", upload_id, etags)
+    real = read.segments
+
+    def arm(happens):
+        def segments(store, version):
+            monkeypatch.setattr(read, "segments", real)
+            happens()
+            return real(store, version)
+
+        monkeypatch.setattr(read, "segments", segments)
+
+    return arm
+
+
+PART = b"p" * 5000
+READS = {
+    "whole": ({}, ""),
+    "range": ({"range": "bytes=1-5"}, ""),
+    "part": ({}, "?partNumber=1"),
+    "attributes": ({"x_amz_object_attributes": "ObjectParts,ObjectSize"}, "?attributes"),
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_a_reader_that_is_overtaken_by_a_delete_finds_nothing(s3: S3, overtaken, how: str) -> None:
+    headers, query = READS[how]
+    overtaken(lambda: s3.delete("/bucket/key"))
+    answer = s3.get(f"/bucket/key{query}", **headers)
+    assert (answer.status, answer.code) == (404, "NoSuchKey")
+
+
+@pytest.mark.parametrize("how", READS)
+def test_a_reader_that_is_overtaken_by_a_writer_reads_what_was_written(s3: S3, overtaken, how: str) -> None:
+    headers, query = READS[how]
+    overtaken(lambda: s3.put("/bucket/key", b"new bytes"))
+    answer = s3.get(f"/bucket/key{query}", **headers)
+    found = answer.text("ObjectSize") if how == "attributes" else answer.body
+    assert found == {"whole": b"new bytes", "range": b"ew by", "part": b"new bytes", "attributes": "9"}[how]
+    assert answer.headers.get("ETag", "").count("-") == 0
+
+
+def test_who_may_read_is_decided_anew_when_a_reader_is_overtaken(s3: S3, overtaken) -> None:
+    s3.put("/bucket/key?acl", headers={"x-amz-acl": "public-read"})
+    overtaken(lambda: s3.put("/bucket/key", b"private"))
+    assert s3.anonymous().get("/bucket/key").code == "AccessDenied"
+
+
+def test_a_copy_that_is_overtaken_copies_what_was_written(s3: S3, overtaken) -> None:
+    overtaken(lambda: s3.put("/bucket/key", b"new bytes"))
+    asked = {"x-amz-copy-source": "/bucket/key", "x-amz-checksum-algorithm": "SHA256"}  # reads all bytes
+    assert s3.put("/bucket/copy", headers=asked).status == 200
+    assert s3.get("/bucket/copy").body == b"new bytes"

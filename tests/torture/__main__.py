@@ -19,7 +19,12 @@ from pathlib import Path
 
 from s3lite import bootstrap
 
-CAMPAIGNS = {"crash": "torture.crash", "faults": "torture.faults", "fuzz": "torture.fuzz"}
+CAMPAIGNS = {
+    "crash": "torture.crash",
+    "faults": "torture.faults",
+    "fuzz": "torture.fuzz",
+    "histories": "torture.histories",
+}
 
 
 def main() -> int:

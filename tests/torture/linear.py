@@ -1,7 +1,8 @@
 """Is a history of one key linearizable? The search of Wing and Gong, with what failed remembered.
 
 Each operation takes effect at one instant between its call and its return. One without an answer may have
-taken effect at any time after its call, or never.
+taken effect at any time after its call, or never. Multipart uploads are registers of the same kind: "open"
+at first, then "completed" or "aborted" for good.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NEVER = float("inf")
+OPEN, COMPLETED, ABORTED = "open", "completed", "aborted"
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """``put`` (value), ``create`` (a put that only succeeds where nothing is), ``delete``, or ``get``.
+    """What somebody did, and was told.
 
-    ``result``: what a get saw (None: nothing), whether a create was accepted; ignored without an answer.
+    ``kind``: put (value), create (a put where nothing is), swap (a put where ``expected`` is), delete, drop (a
+    delete where ``expected`` is, or nothing), get; of an upload: complete, abort. ``result``: what a get saw
+    (None: nothing), else whether it was accepted; ignored without an answer.
     """
 
     kind: str
@@ -24,6 +28,7 @@ class Op:
     result: object
     called: float
     returned: float = NEVER
+    expected: str | None = None
 
 
 def is_linearizable(history: Sequence[Op], first: str | None = None) -> bool:
@@ -56,9 +61,25 @@ def _apply(op: Op, value: str | None) -> str | None:
     """The value after ``op``."""
     if op.kind == "get":
         return value if op.result == value else _IMPOSSIBLE
-    if op.kind == "create":
-        accepted = value is None
-        if op.returned != NEVER and op.result is not accepted:
-            return _IMPOSSIBLE
-        return op.value if accepted else value
-    return op.value
+    accepted, after = _outcome(op, value)
+    if op.returned != NEVER and op.result is not accepted:
+        return _IMPOSSIBLE
+    return after if accepted else value
+
+
+def _outcome(op: Op, value: str | None) -> tuple[bool, str | None]:
+    """Whether a register that holds ``value`` accepts a change, and what it holds then."""
+    match op.kind:
+        case "create":
+            return value is None, op.value
+        case "swap":
+            return value is not None and value == op.expected, op.value
+        case "drop":
+            return value is None or value == op.expected, None
+        case "complete":
+            return value != ABORTED, COMPLETED  # repeats get the same answer
+        case "abort":
+            return value == OPEN, ABORTED
+        case "delete":
+            return True, None
+    return True, op.value

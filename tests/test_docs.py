@@ -1,4 +1,7 @@
-"""What a newcomer reads is true: generated parts are fresh, links lead somewhere, snippets and examples run."""
+"""What a newcomer reads is true: generated parts are fresh, links lead somewhere, examples run.
+
+Commands and snippets are run by tests/snippets.
+"""
 
 from __future__ import annotations
 
@@ -117,16 +120,6 @@ def test_links_resolve(path: Path) -> None:
             assert anchor in anchors(there.read_text(encoding="utf-8")), target
 
 
-def snippets(path: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXTS[path], re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if snippets(path, "python")], ids=name)
-def test_python_snippets_compile(path: Path) -> None:
-    for snippet in snippets(path, "python"):
-        compile(snippet, str(path), "exec")
-
-
 def test_compatibility_says_of_each_operation_what_it_answers_and_how_it_differs() -> None:
     text = TEXTS[ROOT / "docs/compatibility.md"]
     rows = re.findall(r"^\| (\w+) \| (offered|not configured|501) \|(.*)\|$", text, re.MULTILINE)
@@ -137,7 +130,7 @@ def test_compatibility_says_of_each_operation_what_it_answers_and_how_it_differs
     assert "`-N`" in cells["CopyObject"][2]
 
 
-# ---------------------------------------------------------------- snippets and examples, run
+# ---------------------------------------------------------------- examples, run
 
 
 @pytest.fixture
@@ -165,35 +158,6 @@ def run(words: list[str], server: LiveServer, cwd: Path, **more: str) -> str:
 
 def make_bucket(server: LiveServer, tmp_path: Path) -> None:
     run(["-c", "import boto3; boto3.client('s3').create_bucket(Bucket='photos')"], server, tmp_path)
-
-
-def test_the_first_upload_of_the_readme(server: LiveServer, tmp_path: Path) -> None:
-    make_bucket(server, tmp_path)
-    (tmp_path / "data").mkdir()
-    credentials = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-    (tmp_path / "data/root-credentials.json").write_text(json.dumps(credentials))
-    (snippet,) = snippets(ROOT / "README.md", "python")
-    for address, actual in (
-        ("http://127.0.0.1:8000", server.endpoint),
-        ("http://127.0.0.1:9000", server.callbacks.url("")),
-    ):
-        assert address in snippet
-        snippet = snippet.replace(address, actual)
-    (tmp_path / "try.py").write_text(snippet)
-    assert run(["try.py"], server, tmp_path) == 'ok {"Status":"OK"}\n'
-    assert server.callbacks.requests[0].body == b"key=hello.txt&size=5&type=text%2Fplain&user=42"
-
-
-TESTING = [text for text in snippets(ROOT / "docs/testing.md", "python") if "def test_" in text]
-
-
-def test_the_tests_of_testing_md_pass(server: LiveServer, tmp_path: Path) -> None:
-    for number, text in enumerate(TESTING):
-        (tmp_path / f"test_{number}.py").write_text(text)
-    words = ["-q", "-p", "s3lite.testing", "-p", "no:cacheprovider", "--rootdir=.", "--basetemp=tmp"]
-    out = run(["-m", "pytest", *words, "."], server, tmp_path)
-    there = sum(len(re.findall("^def test_", text, re.MULTILINE)) for text in TESTING)
-    assert f"{there} passed" in out
 
 
 @contextmanager

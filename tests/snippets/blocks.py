@@ -9,6 +9,8 @@ not see, says otherwise:
 ``<!-- file: NAME -->``        the reader saves it under that name; later blocks use it
 ``<!-- then: PYTHON -->``      a line to run behind a block that only defines something
 ``<!-- output -->``            what the blocks before it have printed
+
+Blocks that run nothing but this suite, its long campaigns and the benchmarks are not run a second time.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 KINDS = ("not run", "tested by", "background", "file", "then", "output")
 _COMMENT = re.compile(r"<!-- (.*?) -->", re.DOTALL)
+_SUITE = re.compile(r"$|(\w+=\S+ )*(make (test|lint|torture|bench)\b|\.venv/bin/python (bench|docs)/)")
 _FENCE = re.compile(r"(`{3,})(\S*)\s*$")
 
 
@@ -35,6 +38,11 @@ class Block:
     language: str
     text: str
     marks: dict[str, str]
+
+    @property
+    def is_of_the_suite(self) -> bool:
+        """True when every line of it is `make test`, a campaign, or a benchmark."""
+        return self.language == "sh" and all(map(_SUITE.match, self.text.splitlines()))
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"

@@ -8,6 +8,7 @@ not see, says otherwise:
 ``<!-- background -->``        a program that goes on, while the following blocks run
 ``<!-- file: NAME -->``        the reader saves it under that name; later blocks use it
 ``<!-- then: PYTHON -->``      a line to run behind a block that only defines something
+``<!-- continues -->``         the script of the block before it goes on
 ``<!-- output -->``            what the blocks before it have printed
 
 Blocks that run nothing but this suite, its long campaigns and the benchmarks are not run a second time.
@@ -23,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
-KINDS = ("not run", "tested by", "background", "file", "then", "output")
+KINDS = ("not run", "tested by", "background", "file", "then", "continues", "output")
 _COMMENT = re.compile(r"<!-- (.*?) -->", re.DOTALL)
 _SUITE = re.compile(r"$|(\w+=\S+ )*(make (test|lint|torture|bench)\b|\.venv/bin/python (bench|docs)/)")
 _FENCE = re.compile(r"(`{3,})(\S*)\s*$")

@@ -49,6 +49,7 @@ class Reader:
         self.log = directory / "page.log"
         self.ports = {port: free_port() for port in _PORTS}
         self.places = {f"127.0.0.1:{port}": f"127.0.0.1:{here}" for port, here in self.ports.items()}
+        self.script = ""  # the last one in Python
         self.running: list[subprocess.Popen[bytes]] = []
         self.environment = {
             "PATH": f"{directory / '.venv/bin'}:{os.environ['PATH']}",
@@ -190,7 +191,8 @@ class Reader:
         elif "background" in block.marks:
             self.begin(block.text, block)
         elif block.language == "python":
-            self.python(f"{block.text}\n{block.marks.get('then', '')}\n", block)
+            self.script = (self.script if "continues" in block.marks else "") + block.text
+            self.python(f"{self.script}\n{block.marks.get('then', '')}\n", block)
         else:
             self.sh(block.text, block)
 

@@ -2,17 +2,19 @@
 # make test    the whole test suite
 # make lint    ruff and mypy
 # make bench   the quick benchmark; make bench-full: everything, beside peers, with plots
+# make lock    renew requirements.txt from requirements.in; make audit: known advisories; make sbom
 # make torture SEED=7 MINUTES=30   crashes, faults, races and hostile peers, for long (docs/reliability.md)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := build/tools
 
-.PHONY: serve test lint bench bench-full torture clean
+.PHONY: serve test lint bench bench-full torture lock audit sbom clean
 
 $(VENV)/.server: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.server tests/requirements.txt
@@ -33,6 +35,25 @@ lint: $(VENV)/.tests
 bench: $(VENV)/.tests
 	$(BIN)/python bench/quick.py
 
+# Apart from what they look at, so that they are no part of it.
+$(TOOLS)/.ready: supply/tools.txt
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r supply/tools.txt
+	touch $@
+
+lock: $(TOOLS)/.ready
+	supply/lock.sh $(TOOLS)/bin/uv
+
+audit: $(TOOLS)/.ready
+	$(TOOLS)/bin/python supply/audit.py $(TOOLS)/bin/pip-audit
+
+sbom: $(TOOLS)/.ready
+	rm -rf build/shipped
+	$(PYTHON) -m venv --without-pip build/shipped
+	$(TOOLS)/bin/python -m pip --python build/shipped/bin/python install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements.txt
+	$(TOOLS)/bin/python supply/sbom.py $(TOOLS)/bin/cyclonedx-py build/shipped/bin/python build/s3lite.cdx.json
+
 $(VENV)/.bench: $(VENV)/.tests bench/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	touch $@
@@ -48,4 +69,4 @@ torture: $(VENV)/.torture
 	PYTHONPATH=.:tests $(BIN)/python -m torture --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,10 +20,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
+from s3lite.auth import claims, sigv2, sigv4
 from s3lite.auth import payload as payloads
-from s3lite.auth import sigv2, sigv4
 from s3lite.auth.payload import Payload
 from s3lite.auth.post_policy import PostPolicy
 from s3lite.auth.sessions import PREFIX, SessionTokens, temporary
@@ -48,9 +47,7 @@ _V4_PARAMETERS = (
 _V2_PARAMETERS = ("AWSAccessKeyId", "Signature", "Expires")
 _V2_QUERY = frozenset(("AWSAccessKeyId", "Signature"))
 _V2_POSITIONAL = ("content-md5", "content-type", "date")
-_HEADER_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _ACCESS_KEY = re.compile(r"[!-~]{1,128}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 
 _parse_amz_date = lru_cache(maxsize=256)(parse_amz_date)  # strptime takes 10 µs; a busy second has one date
@@ -62,17 +59,6 @@ class Authenticated:
 
     identity: Identity
     payload: Payload
-
-
-class _Claim(NamedTuple):
-    """What a V4 request says of its own signature."""
-
-    scheme: str
-    credential: sigv4.Credential
-    signed_headers: str  # names joined by ";", as sent
-    signature: str
-    timestamp: str  # 20260131T010203Z
-    claimed: str  # x-amz-content-sha256, "" when absent
 
 
 class Authenticator:
@@ -158,12 +144,12 @@ class Authenticator:
             given = fields["x-amz-signature"]
         else:
             wanted = {"awsaccesskeyid": "AWSAccessKeyId", "policy": "Policy", "signature": "Signature"}
-            _require_fields(fields, wanted)
+            claims.require_fields(fields, wanted)
             key = self._key(fields["awsaccesskeyid"], fields.get("x-amz-security-token"))
             text, given = fields["policy"], fields["signature"]
             expected = sigv2.signature(key.secret_key, text)
         if not sigv4.same(expected, given):
-            raise _mismatch(key, text, given)
+            raise claims.mismatch(key, text, given)
         policy = PostPolicy.parse(text, now_s=self._clock.time())
         return Identity("v4-form" if v4 else "v2-form", key), policy
 
@@ -182,25 +168,25 @@ class Authenticator:
         # The value is not shown: with Basic or Bearer it is a secret.
         raise S3Error(Code.InvalidArgument, "Unsupported Authorization Type", ArgumentName="Authorization")
 
-    def _v4_header_claim(self, head: RequestHead, rest: str, body_sha256: str = "") -> _Claim:
+    def _v4_header_claim(self, head: RequestHead, rest: str, body_sha256: str = "") -> claims.Claim:
         """``body_sha256``: the body has been read, and what is signed is this hash of it."""
         found: dict[str, str] = {}
         for part in rest.split(","):
             name, _, value = part.strip().partition("=")
             if name in found:
-                raise _malformed(f"{name} is given twice.")
+                raise claims.malformed(f"{name} is given twice.")
             found[name] = value
         names, given = found.get("SignedHeaders"), found.get("Signature")
         if "Credential" not in found or not names or not given:
-            raise _malformed(
+            raise claims.malformed(
                 "the authorization header requires three components: Credential, SignedHeaders, and Signature."
             )
         services = ("s3", "sts") if body_sha256 else ("s3",)
-        credential = self._credential(found["Credential"], _malformed, services)
+        credential = self._credential(found["Credential"], claims.malformed, services)
         sent = head.headers.get("x-amz-date")
         timestamp = self._fresh_timestamp(head.headers.get("date", "") if sent is None else sent)
         if timestamp[:8] != credential.date:
-            raise _malformed(
+            raise claims.malformed(
                 f'Invalid credential date "{credential.date}". This date is not the same as X-Amz-Date: '
                 f'"{timestamp[:8]}".'
             )
@@ -211,12 +197,12 @@ class Authenticator:
             raise S3Error(
                 Code.InvalidRequest, "Missing required header for this request: x-amz-content-sha256"
             )
-        return _Claim("v4-header", credential, names, given, timestamp, claimed)
+        return claims.Claim("v4-header", credential, names, given, timestamp, claimed)
 
-    def _v4_query_claim(self, head: RequestHead) -> _Claim:
-        values = _parameters(head, _V4_PARAMETERS)
+    def _v4_query_claim(self, head: RequestHead) -> claims.Claim:
+        values = claims.parameters(head, _V4_PARAMETERS)
         if values is None:
-            raise _bad_query(
+            raise claims.bad_query(
                 "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
                 "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, each once."
             )
@@ -226,25 +212,25 @@ class Authenticator:
                 raise S3Error(
                     Code.NotImplemented, "Signature version 4A is not supported; sign with AWS4-HMAC-SHA256."
                 )
-            raise _bad_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
-        credential = self._credential(credential_text, _bad_query)
+            raise claims.bad_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+        credential = self._credential(credential_text, claims.bad_query)
         signed_at = _parse_amz_date(timestamp)
         if signed_at is None:
-            raise _bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+            raise claims.bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
         if timestamp[:8] != credential.date:
-            raise _bad_query(
+            raise claims.bad_query(
                 f'Invalid credential date "{credential.date}". This date is not the same as X-Amz-Date: '
                 f'"{timestamp[:8]}".'
             )
         self._check_lifetime(signed_at, expires)
         in_query = [value for name, value in head.query_items if name.lower() == "x-amz-content-sha256"]
         claimed = payloads.claim(head.headers, in_query[0] if in_query else "")
-        return _Claim("v4-query", credential, names, given, timestamp, claimed)
+        return claims.Claim("v4-query", credential, names, given, timestamp, claimed)
 
     def _v4_form(self, fields: Mapping[str, str]) -> tuple[AccessKey, str, str]:
         """Key, policy and expected signature of a V4 form."""
         names = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
-        _require_fields(fields, {**{name: name for name in names}, "policy": "Policy"})
+        claims.require_fields(fields, {**{name: name for name in names}, "policy": "Policy"})
         if fields["x-amz-algorithm"] != sigv4.ALGORITHM:
             raise S3Error(
                 Code.InvalidArgument,
@@ -284,7 +270,7 @@ class Authenticator:
         return self._v2(head, "v2-header", access_key, given, dates)
 
     def _v2_query(self, head: RequestHead) -> Authenticated:
-        values = _parameters(head, _V2_PARAMETERS)
+        values = claims.parameters(head, _V2_PARAMETERS)
         if values is None:
             raise S3Error(
                 Code.AccessDenied,
@@ -301,11 +287,11 @@ class Authenticator:
 
     # ------------------------------------------------------------ comparison
 
-    def _v4(self, head: RequestHead, claim: _Claim, hosts: Sequence[str]) -> Authenticated:
-        names, signed = _signed_names(claim)
-        _check_signed_names(head.headers, signed)
+    def _v4(self, head: RequestHead, claim: claims.Claim, hosts: Sequence[str]) -> Authenticated:
+        names, signed = claims.signed_names(claim)
+        claims.check_signed_names(head.headers, signed)
         credential = claim.credential
-        key = self._key(credential.access_key, _security_token(head))
+        key = self._key(credential.access_key, claims.security_token(head))
         secret = sigv4.signing_key(key.secret_key, credential.date, credential.region, credential.service)
         first = ""
         for request in self._v4_readings(head, claim, names, hosts):
@@ -315,8 +301,8 @@ class Authenticator:
             first = first or request
         else:
             text = sigv4.string_to_sign(claim.timestamp, credential.scope, first)
-            problem = _mismatch(key, text, claim.signature)
-            problem.details["CanonicalRequest"] = _shown(first)
+            problem = claims.mismatch(key, text, claim.signature)
+            problem.details["CanonicalRequest"] = claims.shown(first)
             raise problem
 
         def chunks() -> ChunkSigner:
@@ -326,7 +312,7 @@ class Authenticator:
         return Authenticated(Identity(claim.scheme, key, signed), payload)
 
     def _v4_readings(
-        self, head: RequestHead, claim: _Claim, names: Sequence[str], hosts: Sequence[str]
+        self, head: RequestHead, claim: claims.Claim, names: Sequence[str], hosts: Sequence[str]
     ) -> Iterator[str]:
         """The canonical requests that this one may stand for, the likeliest first."""
         query = sigv4.canonical_query(head.query) if head.query else ""
@@ -371,7 +357,7 @@ class Authenticator:
                 Code.AccessDenied, "A query parameter's value reads like further signed parameters."
             )
         presigned = scheme == "v2-query"
-        amz, positional = _v2_headers(head, sigv2.hoisted(pairs, presigned=presigned))
+        amz, positional = sigv2.signed_headers(head, sigv2.hoisted(pairs, presigned=presigned))
         key = self._key(access_key, amz.get("x-amz-security-token"))
         paths = sigv2.resource_paths(head.path, head.target, head.mount_prefix)
         present = frozenset([name for name, _ in pairs]) & sigv2.SUBRESOURCES
@@ -396,9 +382,9 @@ class Authenticator:
             any(name in sigv2.SIGNED_BY_SOME for name, _ in pairs)
             and matches(sigv2.SUBRESOURCES | sigv2.SIGNED_BY_SOME)
         ):
-            unsigned = _unsigned_subresources(present, matches)
+            unsigned = sigv2.unsigned_subresources(present, matches)
             if unsigned is None:
-                raise _mismatch(key, next(readings(sigv2.SUBRESOURCES)), given)
+                raise claims.mismatch(key, next(readings(sigv2.SUBRESOURCES)), given)
             if not unsigned <= sigv2.INERT:
                 raise S3Error(
                     Code.AccessDenied,
@@ -482,10 +468,10 @@ class Authenticator:
     def _check_lifetime(self, signed_at: float, expires: str) -> None:
         """Raise AuthorizationQueryParametersError or AccessDenied unless a V4 URL is valid now."""
         if not _INTEGER.fullmatch(expires):
-            raise _bad_query("X-Amz-Expires should be a number")
+            raise claims.bad_query("X-Amz-Expires should be a number")
         if not 1 <= int(expires) <= MAX_EXPIRES_S:
             # 403 rather than 400, as ceph/s3-tests want it: such a URL is as good as expired.
-            raise _bad_query(
+            raise claims.bad_query(
                 f"X-Amz-Expires must be at least 1 and at most a week (in seconds): {MAX_EXPIRES_S}",
                 status=403,
             )
@@ -507,129 +493,3 @@ class Authenticator:
             Expires=rfc3339(expired_at),
             ServerTime=rfc3339(self._clock.time()),
         )
-
-
-def _malformed(message: str) -> S3Error:
-    return S3Error(Code.AuthorizationHeaderMalformed, f"The authorization header is malformed; {message}")
-
-
-def _bad_query(message: str, *, status: int | None = None) -> S3Error:
-    return S3Error(Code.AuthorizationQueryParametersError, message, status=status)
-
-
-def _mismatch(key: AccessKey, text: str, given: str) -> S3Error:
-    return S3Error(
-        Code.SignatureDoesNotMatch,
-        AWSAccessKeyId=key.shown,
-        StringToSign=_shown(text),
-        SignatureProvided=given[:256],
-    )
-
-
-def _shown(text: str) -> str:
-    return sigv4.octets(text).decode("utf-8", "replace")
-
-
-def _parameters(head: RequestHead, names: Sequence[str]) -> list[str] | None:
-    """The values of query parameters; None unless each occurs exactly once."""
-    found: dict[str, str] = {}
-    for name, value in head.query_items:
-        if name in names:
-            if name in found:
-                return None
-            found[name] = value
-    return [found[name] for name in names] if len(found) == len(names) else None
-
-
-def _require_fields(fields: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    for name, shown in wanted.items():
-        if not fields.get(name):
-            raise S3Error(
-                Code.InvalidArgument,
-                f"Bucket POST must contain a field named '{shown}'.  If it is specified, please check the "
-                "order of the fields.",
-                ArgumentName=shown,
-                ArgumentValue="",
-            )
-
-
-def _security_token(head: RequestHead) -> str | None:
-    token = head.headers.get("x-amz-security-token")
-    if token or not head.query_items:
-        return token
-    return next((value for name, value in head.query_items if name.lower() == "x-amz-security-token"), None)
-
-
-@lru_cache(maxsize=256)
-def _split_names(names: str) -> tuple[tuple[str, ...], frozenset[str]] | None:
-    """SignedHeaders in lower case, as listed and as a set; cached, as a client's requests are alike."""
-    if not _HEADER_NAMES.fullmatch(names):
-        return None
-    listed = tuple(names.lower().split(";"))
-    return listed, frozenset(listed)
-
-
-def _signed_names(claim: _Claim) -> tuple[tuple[str, ...], frozenset[str]]:
-    """What the claim says is signed. Raises when it is not a list of header names (line ends would forge)."""
-    found = _split_names(claim.signed_headers)
-    if found is None:
-        refused = _malformed if claim.scheme == "v4-header" else _bad_query
-        raise refused("SignedHeaders must be header names joined by semicolons.")
-    return found
-
-
-def _check_signed_names(headers: Mapping[str, str], signed: frozenset[str]) -> None:
-    """Raise AccessDenied unless Host and every x-amz-* header is among the signed.
-
-    x-amz-content-sha256 need not be: the canonical request ends with its value.
-    """
-    missing = [name for name in headers if name.startswith("x-amz-") and name not in signed]
-    if "host" not in signed:
-        missing.append("host")
-    if missing:
-        # WSGI has turned "_" in header names into "-".
-        folded = {"x-amz-content-sha256", *(name.replace("_", "-") for name in signed)}
-        missing = [name for name in missing if name not in folded]
-    if missing:
-        raise S3Error(
-            Code.AccessDenied,
-            "There were headers present in the request which were not signed",
-            HeadersNotSigned=", ".join(missing),
-        )
-
-
-def _v2_headers(
-    head: RequestHead, hoisted: Mapping[str, Sequence[str]]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The x-amz-* values and the positional ones that a V2 signature is made of.
-
-    Raises AccessDenied for a hoisted header that occurs twice (it would be unclear which one is signed)
-    or holds a line end (it would read like another header).
-    """
-    values = {name: value for name, value in head.headers.items() if name.startswith("x-amz-")}
-    positional = {name: head.headers.get(name, "") for name in ("content-md5", "content-type")}
-    for name, given in hoisted.items():
-        known = head.headers.get(name, given[0])
-        if any(value != known for value in given):
-            raise S3Error(Code.AccessDenied, f"{name[:64]} is given twice, with different values.")
-        if _CONTROL.search(name + known):
-            raise S3Error(Code.AccessDenied, "A header moved into the query has control characters.")
-        (positional if name in positional else values)[name] = known
-    return values, positional
-
-
-def _unsigned_subresources(
-    present: frozenset[str], matches: Callable[[frozenset[str]], bool]
-) -> frozenset[str] | None:
-    """Sub-resources that the client, one of the known ones, left out of a signature that is right otherwise.
-
-    None when no known client would have signed the request so.
-    """
-    tried = {present}
-    for _, names in sigv2.CLIENTS:
-        covered = present & names
-        if covered not in tried:
-            tried.add(covered)
-            if matches(covered):
-                return present - covered
-    return None

@@ -39,11 +39,13 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 from s3lite.auth.sigv4 import octets
-from s3lite.model import Target
+from s3lite.errors import Code, S3Error
+from s3lite.model import RequestHead, Target
 
 _RESPONSE = frozenset(
     f"response-{name}"
@@ -86,6 +88,7 @@ SIGNED_BY_SOME = frozenset(("list-type",))
 CLIENTS = (("botocore", BOTO), ("S3Auth", SEED_S3AUTH), ("AWS 2006", AWS_2006))
 INERT = frozenset(("defaultObjectAcl", "storageClass"))
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _POSITIONAL = ("content-md5", "content-type")
 
 
@@ -159,6 +162,43 @@ def resource_paths(path: str, target: Target, mount_prefix: str = "") -> list[st
         bare = [path.removesuffix("/") for path in paths]
         paths = [form for path in bare for form in (path, path + "/")]
     return paths
+
+
+def signed_headers(
+    head: RequestHead, hoisted: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The x-amz-* values and the positional ones that a V2 signature is made of.
+
+    Raises AccessDenied for a hoisted header that occurs twice (it would be unclear which one is signed)
+    or holds a line end (it would read like another header).
+    """
+    values = {name: value for name, value in head.headers.items() if name.startswith("x-amz-")}
+    positional = {name: head.headers.get(name, "") for name in ("content-md5", "content-type")}
+    for name, given in hoisted.items():
+        known = head.headers.get(name, given[0])
+        if any(value != known for value in given):
+            raise S3Error(Code.AccessDenied, f"{name[:64]} is given twice, with different values.")
+        if _CONTROL.search(name + known):
+            raise S3Error(Code.AccessDenied, "A header moved into the query has control characters.")
+        (positional if name in positional else values)[name] = known
+    return values, positional
+
+
+def unsigned_subresources(
+    present: frozenset[str], matches: Callable[[frozenset[str]], bool]
+) -> frozenset[str] | None:
+    """Sub-resources that the client, one of the known ones, left out of a signature that is right otherwise.
+
+    None when no known client would have signed the request so.
+    """
+    tried = {present}
+    for _, names in CLIENTS:
+        covered = present & names
+        if covered not in tried:
+            tried.add(covered)
+            if matches(covered):
+                return present - covered
+    return None
 
 
 def string_to_sign(

@@ -11,7 +11,7 @@ from s3lite.errors import invalid_argument
 from s3lite.model import Account
 from s3lite.ops.upload_headers import integer_param
 from s3lite.responses import Response, xml
-from s3lite.wire import results
+from s3lite.wire import listings
 
 
 def list_objects(ctx: Context) -> Response:
@@ -32,7 +32,7 @@ def list_objects(ctx: Context) -> Response:
             limit=max_keys,
         )
         owners = owners_of(tx, {entry.kind.owner_id for entry in found.entries})
-    page = results.ObjectsPage(
+    page = listings.ObjectsPage(
         bucket=ctx.bucket.name,
         prefix=params.get("prefix", ""),
         delimiter=delimiter,
@@ -46,7 +46,7 @@ def list_objects(ctx: Context) -> Response:
         common_prefixes=found.common_prefixes,
         owners=owners,
     )
-    return xml(results.list_objects(page))
+    return xml(listings.list_objects(page))
 
 
 def list_objects_v2(ctx: Context) -> Response:
@@ -72,7 +72,7 @@ def list_objects_v2(ctx: Context) -> Response:
             limit=max_keys,
         )
         owners = owners_of(tx, {entry.kind.owner_id for entry in found.entries}) if fetch_owner else None
-    page = results.ObjectsPage(
+    page = listings.ObjectsPage(
         bucket=ctx.bucket.name,
         prefix=params.get("prefix", ""),
         delimiter=params.get("delimiter", ""),
@@ -86,7 +86,7 @@ def list_objects_v2(ctx: Context) -> Response:
         common_prefixes=found.common_prefixes,
         owners=owners,
     )
-    return xml(results.list_objects_v2(page))
+    return xml(listings.list_objects_v2(page))
 
 
 def list_object_versions(ctx: Context) -> Response:
@@ -114,7 +114,7 @@ def list_object_versions(ctx: Context) -> Response:
             limit=max_keys,
         )
         owners = owners_of(tx, {entry.owner_id for entry in found.entries})
-    page = results.VersionsPage(
+    page = listings.VersionsPage(
         bucket=ctx.bucket.name,
         prefix=params.get("prefix", ""),
         delimiter=params.get("delimiter", ""),
@@ -129,7 +129,7 @@ def list_object_versions(ctx: Context) -> Response:
         common_prefixes=found.common_prefixes,
         owners=owners,
     )
-    return xml(results.list_versions(page))
+    return xml(listings.list_versions(page))
 
 
 def _max_keys(ctx: Context) -> int:

@@ -24,7 +24,7 @@ from s3lite.ops import (
 )
 from s3lite.ops.listing import encoding_type, owners_of
 from s3lite.responses import Headers, Response, empty, xml
-from s3lite.wire import checksums, conditions, ranges, results
+from s3lite.wire import checksums, conditions, listings, ranges, results
 from s3lite.wire.checksums import ChecksumRequest
 from s3lite.wire.encryption import CustomerKey
 from s3lite.wire.requests import parse_complete
@@ -416,7 +416,7 @@ def list_parts(ctx: Context) -> Response:
     with ctx.store.catalog.read() as tx:
         parts = tx.parts(upload.row, after=marker, limit=max_parts + 1)
         accounts = owners_of(tx, {upload.owner_id, upload.initiator_id})
-    page = results.PartsPage(
+    page = listings.PartsPage(
         bucket=ctx.bucket.name,
         key=ctx.key,
         upload=upload,
@@ -428,7 +428,7 @@ def list_parts(ctx: Context) -> Response:
         owner=accounts[upload.owner_id],
         initiator=accounts[upload.initiator_id],
     )
-    return xml(results.list_parts(page), headers=lifecycle.abort_headers(ctx, upload))
+    return xml(listings.list_parts(page), headers=lifecycle.abort_headers(ctx, upload))
 
 
 def list_multipart_uploads(ctx: Context) -> Response:
@@ -456,7 +456,7 @@ def list_multipart_uploads(ctx: Context) -> Response:
             upload.initiator_id for upload in found.entries
         }
         accounts = owners_of(tx, names)
-    page = results.UploadsPage(
+    page = listings.UploadsPage(
         bucket=ctx.bucket.name,
         prefix=params.get("prefix", ""),
         delimiter=params.get("delimiter", ""),
@@ -471,4 +471,4 @@ def list_multipart_uploads(ctx: Context) -> Response:
         common_prefixes=found.common_prefixes,
         owners=accounts,
     )
-    return xml(results.list_uploads(page))
+    return xml(listings.list_uploads(page))

@@ -25,7 +25,7 @@ from s3lite.model import (
     Upload,
 )
 from s3lite.times import iso8601
-from s3lite.wire import results
+from s3lite.wire import elements, listings, results
 
 MODEL = botocore.session.get_session().get_service_model("s3")
 PARSER = create_parser("rest-xml")
@@ -46,13 +46,13 @@ def order(document: bytes) -> list[str]:
     return [etree.QName(child).localname for child in etree.fromstring(document)]
 
 
-def objects_page(**changes) -> results.ObjectsPage:
+def objects_page(**changes) -> listings.ObjectsPage:
     values = {
         "bucket": "b", "prefix": "p", "delimiter": "", "max_keys": 10, "is_truncated": False,
         "entries": [ListedObject("p/a", 5, "abc", MODIFIED_MS, ListedKind(OWNER.id, "STANDARD", "", ""))],
         "common_prefixes": [], "owners": {OWNER.id: OWNER},
     }  # fmt: skip
-    return results.ObjectsPage(**values | changes)
+    return listings.ObjectsPage(**values | changes)
 
 
 def test_list_buckets():
@@ -68,7 +68,7 @@ def test_list_buckets():
 
 
 def test_list_objects():
-    document = results.list_objects(
+    document = listings.list_objects(
         objects_page(delimiter="/", marker="m", next_marker="n", is_truncated=True, common_prefixes=["p/x/"])
     )
     parsed = read_back("ListObjects", document)
@@ -108,7 +108,7 @@ def test_list_objects_v2():
         continuation_token="",
         next_continuation_token="n",
     )
-    parsed = read_back("ListObjectsV2", results.list_objects_v2(page))
+    parsed = read_back("ListObjectsV2", listings.list_objects_v2(page))
     assert parsed["KeyCount"] == 2
     assert (parsed["StartAfter"], parsed["ContinuationToken"], parsed["NextContinuationToken"]) == (
         "s",
@@ -122,7 +122,7 @@ def test_list_objects_v2():
         "GLACIER",
     )
     assert "Owner" not in row
-    assert "ContinuationToken" not in read_back("ListObjectsV2", results.list_objects_v2(objects_page()))
+    assert "ContinuationToken" not in read_back("ListObjectsV2", listings.list_objects_v2(objects_page()))
 
 
 AWKWARD = "a b+c%2F/é😀&<>\"'*~\r\n"
@@ -130,7 +130,7 @@ AWKWARD = "a b+c%2F/é😀&<>\"'*~\r\n"
 
 @pytest.mark.parametrize(
     ("operation", "write"),
-    [("ListObjects", results.list_objects), ("ListObjectsV2", results.list_objects_v2)],
+    [("ListObjects", listings.list_objects), ("ListObjectsV2", listings.list_objects_v2)],
 )
 @pytest.mark.parametrize("encoding_type", ["", "url"])
 @pytest.mark.parametrize("key", ["plain/key", AWKWARD, "\x01\x7f"])
@@ -174,7 +174,7 @@ def test_any_keys_make_a_well_formed_page(keys, encoding_type):
     page = objects_page(
         entries=entries, common_prefixes=keys, prefix="".join(keys), encoding_type=encoding_type
     )
-    assert len(etree.fromstring(results.list_objects_v2(page)).findall("{*}Contents")) == len(keys)
+    assert len(etree.fromstring(listings.list_objects_v2(page)).findall("{*}Contents")) == len(keys)
 
 
 def test_list_versions():
@@ -183,12 +183,12 @@ def test_list_versions():
             1, key, "v1", True, marker, 5, "abc", MODIFIED_MS, OWNER.id, "STANDARD", "SHA1", "COMPOSITE"
         )
 
-    page = results.VersionsPage(
+    page = listings.VersionsPage(
         bucket="b", prefix="p q", delimiter="/", max_keys=2, is_truncated=True, entries=[row("k 1", marker=False), row("k2", marker=True)],
         common_prefixes=["c d/"], owners={OWNER.id: OWNER}, encoding_type="url", key_marker="k m", version_id_marker="vm",
         next_key_marker="n m", next_version_id_marker="nv",
     )  # fmt: skip
-    document = results.list_versions(page)
+    document = listings.list_versions(page)
     parsed = read_back("ListObjectVersions", document)
     botocore.handlers.decode_list_object_versions(parsed, {"encoding_type_auto_set": True})
     version, marker = parsed["Versions"][0], parsed["DeleteMarkers"][0]
@@ -213,11 +213,11 @@ UPLOAD = Upload(
 
 
 def test_list_uploads():
-    page = results.UploadsPage(
+    page = listings.UploadsPage(
         bucket="b", prefix="p", delimiter="/", max_uploads=2, is_truncated=True, uploads=[UPLOAD], common_prefixes=["c/"],
         owners={OWNER.id: OWNER}, key_marker="k", upload_id_marker="u", next_key_marker="nk", next_upload_id_marker="nu",
     )  # fmt: skip
-    parsed = read_back("ListMultipartUploads", results.list_uploads(page))
+    parsed = read_back("ListMultipartUploads", listings.list_uploads(page))
     upload = parsed.pop("Uploads")[0]
     assert upload.pop("Initiated").isoformat().startswith(MODIFIED)
     account = {"ID": OWNER.id, "DisplayName": OWNER.display_name}
@@ -232,11 +232,11 @@ def test_list_uploads():
 
 
 def test_list_parts():
-    page = results.PartsPage(
+    page = listings.PartsPage(
         bucket="b", key="k", upload=UPLOAD, marker=1, max_parts=2, is_truncated=False,
         parts=[Part(7, 5, "abc", MODIFIED_MS, None, "AAAAAA==")], owner=OWNER, initiator=OWNER,
     )  # fmt: skip
-    parsed = read_back("ListParts", results.list_parts(page))
+    parsed = read_back("ListParts", listings.list_parts(page))
     row = parsed["Parts"][0]
     assert (row["PartNumber"], row["Size"], row["ETag"], row["ChecksumCRC32"]) == (7, 5, '"abc"', "AAAAAA==")
     assert (parsed["PartNumberMarker"], parsed["NextPartNumberMarker"], parsed["MaxParts"]) == (1, 7, 2)
@@ -370,4 +370,4 @@ def test_post_response_and_error_have_no_namespace():
 
 @given(st.integers(0, 4_102_444_800_000))
 def test_dates_of_rows_are_iso8601(epoch_ms):
-    assert results._date(epoch_ms) == iso8601(epoch_ms)
+    assert elements.date(epoch_ms) == iso8601(epoch_ms)

@@ -220,7 +220,7 @@ class Application:
         exchange.caller = signed.identity
         if signed.identity.key is not None:
             self._limiter.admit(signed.identity.key, is_shared=bool(environ.get("wsgi.multiprocess")))
-        bucket = self._bucket(head, route)
+        bucket, version = self._located(head, route, params)
         ctx = exchange.ctx = Context(
             environ=environ,
             head=head,
@@ -229,7 +229,7 @@ class Application:
             caller=signed.identity,
             payload=signed.payload,
             bucket_row=bucket,
-            version=self._version(head, route, bucket, params),
+            version=version,
             request_id=exchange.request_id,
             client_ip=self._client_ip(environ),
             services=self.services,
@@ -260,7 +260,7 @@ class Application:
                     raise
             attempt += 1
             ctx.head = head  # that of a website is about one of its pages by now
-            ctx.version = self._version(head, route, ctx.bucket_row, ctx.params)
+            ctx.bucket_row, ctx.version = self._located(head, route, ctx.params)
 
     def _authenticator(self, kind: type[Signatures]) -> Signatures:
         settings = self._settings
@@ -294,29 +294,28 @@ class Application:
         with self._catalog.read() as tx:
             return tx.account(account_id)
 
-    def _bucket(self, head: RequestHead, route: Route) -> Bucket | None:
+    def _located(
+        self, head: RequestHead, route: Route, params: Mapping[str, str]
+    ) -> tuple[Bucket | None, ObjectVersion | None]:
+        """The bucket, and the version that an operation on an existing object is about: its ACL may decide."""
         if route.level is Level.SERVICE or route.operation == "CreateBucket":
-            return None
+            return None, None
+        name, key, version_id = head.target.bucket, head.target.key, params.get("versionId")
+        needs_version = route.level is Level.OBJECT and route.permission in OBJECT_ACTIONS
+        version: ObjectVersion | None = None
         with self._catalog.read() as tx:
-            bucket = tx.bucket(head.target.bucket)
+            if needs_version and not version_id:
+                bucket, version = tx.bucket_and_current(name, key) or (None, None)
+            else:
+                bucket = tx.bucket(name)
+                if bucket is not None and needs_version and version_id:
+                    version = tx.version(bucket.id, key, version_id)
         if bucket is None:
-            raise S3Error(Code.NoSuchBucket, BucketName=head.target.bucket)
+            raise S3Error(Code.NoSuchBucket, BucketName=name)
         expected = head.headers.get("x-amz-expected-bucket-owner")
         if expected and expected != bucket.owner_id:
             raise S3Error(Code.AccessDenied, "The bucket is not owned by the expected account.")
-        return bucket
-
-    def _version(
-        self, head: RequestHead, route: Route, bucket: Bucket | None, params: Mapping[str, str]
-    ) -> ObjectVersion | None:
-        """The version that an operation on an existing object is about; its ACL may decide."""
-        if bucket is None or route.level is not Level.OBJECT or route.permission not in OBJECT_ACTIONS:
-            return None
-        version_id = params.get("versionId")
-        with self._catalog.read() as tx:
-            if version_id:
-                return tx.version(bucket.id, head.target.key, version_id)
-            return tx.current_version(bucket.id, head.target.key)
+        return bucket, version
 
     def _authorise(self, ctx: Context) -> None:
         """Raise AccessDenied unless the row's permission is given.

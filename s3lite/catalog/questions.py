@@ -73,6 +73,10 @@ class ReadTx(Protocol):
 
     # -- buckets
     def bucket(self, name: str) -> Bucket | None: ...
+
+    def bucket_and_current(self, name: str, key: str) -> tuple[Bucket, ObjectVersion | None] | None:
+        """A bucket and the latest version of a key in it, in one question; None: there is no such bucket."""
+
     def buckets(
         self,
         *,

@@ -43,6 +43,11 @@ _NO_UPPER = b"\xff"  # above every UTF-8 text
 _KEYS = f"SELECT {rows.KEY_COLUMNS} FROM access_keys JOIN accounts ON accounts.id = account_id"
 _BUCKETS = f"SELECT {rows.BUCKET_COLUMNS} FROM buckets"
 _VERSIONS = f"SELECT {rows.VERSION_COLUMNS} FROM versions"
+_BUCKET_AND_CURRENT = (
+    f"SELECT {rows.of('buckets', rows.BUCKET_COLUMNS)}, {rows.of('versions', rows.VERSION_COLUMNS)} FROM buckets "
+    "LEFT JOIN versions ON versions.row = (SELECT row FROM versions WHERE bucket_id = buckets.id AND key = ? "
+    "ORDER BY row DESC LIMIT 1) WHERE name = ?"
+)
 _LISTED = f"SELECT {rows.LISTED_COLUMNS} FROM versions"
 _UPLOADS = f"SELECT {rows.UPLOAD_COLUMNS} FROM uploads"
 _PARTS = f"SELECT {rows.PART_COLUMNS} FROM parts WHERE upload_row = ?"
@@ -222,6 +227,14 @@ class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions, QuotaQuestion
     def bucket(self, name: str) -> Bucket | None:
         row = self._session.one(_BUCKETS + " WHERE name = ?", (name,))
         return rows.bucket(row) if row else None
+
+    def bucket_and_current(self, name: str, key: str) -> tuple[Bucket, ObjectVersion | None] | None:
+        row = self._session.one(_BUCKET_AND_CURRENT, (key.encode(), name))
+        if row is None:
+            return None
+        of_bucket, of_version = row[: rows.BUCKET_WIDTH], row[rows.BUCKET_WIDTH :]
+        is_there = of_version[0] is not None
+        return rows.bucket(of_bucket), rows.object_version(of_version) if is_there else None
 
     def buckets(
         self,

@@ -127,6 +127,7 @@ QUESTIONS = (
     lambda tx: tx.bucket_is_empty(1),
     lambda tx: tx.bucket_config(1, "cors"),
     lambda tx: tx.current_version(1, "a"),
+    lambda tx: tx.bucket_and_current("a", "a"),
     lambda tx: tx.version(1, "a", "v"),
     lambda tx: tx.versions_after(1, 9),
     lambda tx: tx.segments(1),

@@ -149,6 +149,14 @@ def test_insert_version_round_trip(catalog, writer, bucket):
     assert ask(catalog, lambda tx: tx.current_version(bucket.id, "ключ")) is None
 
 
+def test_bucket_and_current_version_in_one_question(catalog, writer, bucket):
+    assert ask(catalog, lambda tx: tx.bucket_and_current("missing", "k")) is None
+    assert ask(catalog, lambda tx: tx.bucket_and_current(bucket.name, "k")) == (bucket, None)
+    for version_id, is_marker in (("v1", False), ("v2", False), ("v3", True)):
+        made = writer.version(bucket, "k", version_id, is_delete_marker=is_marker)
+        assert ask(catalog, lambda tx: tx.bucket_and_current(bucket.name, "k")) == (bucket, made)
+
+
 def test_insert_version_refuses_a_repeated_version_id(catalog, writer, bucket):
     writer.version(bucket, "k", stored=writer.stored())
     with pytest.raises(ValueError, match="index"):

@@ -37,7 +37,7 @@ graceful_timeout = 60
 keepalive = 75  # longer than the 60 s that load balancers keep idle connections
 worker_connections = 1000
 backlog = 2048
-sendfile = True
+# sendfile stays unset: gunicorn 27 takes any value of it for "off".
 
 # Presigned URLs with a callback (two times 5,120 bytes of Base64, percent-encoded) in the query.
 limit_request_line = 32 << 10

@@ -415,10 +415,29 @@ class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
             head, self._head = self._head, b""
             self.sock.sendall(head + data if head else data)
 
+    def write_file(self, respiter: Any) -> None:
+        if self.sendfile(respiter):
+            return
+        for piece in respiter:
+            self.write(piece)
+            if self.sent == self.response_length:
+                return  # gunicorn reads a file to its end, whatever was asked of it
+
     def sendfile(self, respiter: Any) -> bool:
         self.send_headers()
+        if (data := self._small_piece(respiter.filelike)) is not None:
+            self._emit_body(data)
+            return True
         self._flush(more=True)
         return bool(super().sendfile(respiter))
+
+    def _small_piece(self, file: Any) -> bytes | None:
+        """What is to be sent of a file, if it is so little that reading it costs less than `sendfile`."""
+        size = self.response_length
+        if size is None or size > _HEAD_AT_ONCE or self._omits_body or not util.has_fileno(file):
+            return None
+        data = os.pread(file.fileno(), size, os.lseek(file.fileno(), 0, os.SEEK_CUR))
+        return data if len(data) == size else None
 
     def close(self) -> None:
         self.send_headers()

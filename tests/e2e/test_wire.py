@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import socket
 import time
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -141,3 +143,22 @@ def test_a_slow_body_is_taken(server: Server, bucket: str) -> None:
             time.sleep(0.02)
             sock.sendall(b"x")
         assert answer(sock).startswith(b"HTTP/1.1 200 ")
+
+
+def read_by_workers(server: Server) -> int:
+    """Bytes that the workers have read of files and sockets (proc(5), rchar)."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(int(Path(f"/proc/{child}/io").read_text().split()[1]) for child in children)
+
+
+@pytest.mark.parametrize("length", [1000, 64 << 10, 70_000, 1 << 20])
+def test_a_range_is_all_that_is_read(server: Server, bucket: str, length: int) -> None:
+    s3 = server.client()
+    data = random.Random(7).randbytes(8 << 20)
+    s3.put_object(Bucket=bucket, Key="key", Body=data)
+    before = read_by_workers(server)
+    for start in range(0, 10_000, 1000):
+        found = s3.get_object(Bucket=bucket, Key="key", Range=f"bytes={start}-{start + length - 1}")
+        assert found["Body"].read() == data[start : start + length]
+    assert read_by_workers(server) - before < 10 * length + (1 << 20)

@@ -176,13 +176,20 @@ class Metrics:
                 self._swept.labels(kind).inc(count)
 
     def totals(self) -> dict[str, float]:
-        """Sums over all labels, by name: for the console's plots."""
+        """Sums over all labels, by name: for the console's plots.
+
+        ``s3lite_requests_failed`` beside them are the requests that were answered 5xx.
+        """
         self.count()
         sums: dict[str, float] = {}
+        failed = 0.0
         for family in self._counted().collect():
             for sample in family.samples:
                 if not sample.name.endswith("_bucket"):
                     sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+                if sample.name == "s3lite_requests_total" and sample.labels["status"] >= "500":
+                    failed += sample.value
+        sums["s3lite_requests_failed"] = failed
         return sums
 
     def _counted(self) -> CollectorRegistry:

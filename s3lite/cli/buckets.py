@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,39 +12,32 @@ from s3lite.catalog.base import Tx
 from s3lite.catalog.questions import ReadTx
 from s3lite.cli.accounts import account_of, user
 from s3lite.cli.base import Refused, app, printable, shared_options, when
+from s3lite.core.quota import parse_bytes, parse_objects
 from s3lite.model import Bucket, Quota
 from s3lite.names import is_valid_bucket_name
 from s3lite.times import Clock
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_UNITS |= {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
-_AMOUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([kmgt]?i?)b?", re.IGNORECASE)
-_LARGEST = 1 << 60
 _UNTOUCHED = -1
 
 
 def _read_bytes(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     """A number of bytes; None lifts the bound, _UNTOUCHED leaves it as it is."""
-    if value is None:
-        return _UNTOUCHED
-    if value == "none":
-        return None
-    match = _AMOUNT.fullmatch(value)
-    unit = _UNITS.get(match[2].lower()) if match else None
-    amount = int(float(match[1]) * unit) if match and unit else _LARGEST
-    if amount >= _LARGEST:
-        raise click.BadParameter("a size is a number of bytes, or 500MB, or 10GiB; or none")
-    return amount
+    return _read(parse_bytes, value)
 
 
 def _read_objects(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    return _read(parse_objects, value)
+
+
+def _read(parse: Callable[[str], int], value: str | None) -> int | None:
     if value is None:
         return _UNTOUCHED
     if value == "none":
         return None
-    if not re.fullmatch(r"[0-9]{1,15}", value):
-        raise click.BadParameter("a number of objects, or none")
-    return int(value)
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; or none") from None
 
 
 _bytes_option = click.option(

@@ -34,6 +34,7 @@ PAGES: dict[tuple[str, str], Page] = {
     ("POST", "settings"): configure.save,
     ("GET", "composer"): callbacks.composer,
     ("POST", "composer"): callbacks.compose,
+    ("POST", "attach"): callbacks.attach,
     ("GET", "deliveries"): deliveries.deliveries,
     ("GET", "delivery"): deliveries.delivery,
     ("POST", "retry"): deliveries.retry,

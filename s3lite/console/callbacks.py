@@ -6,6 +6,7 @@ import base64
 import json
 import mimetypes
 import shlex
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,9 @@ from s3lite.console.visit import Visit
 from s3lite.errors import S3Error
 from s3lite.responses import Response
 from s3lite.times import rfc3339
+
+POLICY = "uploads"
+"""The name that the composer's policy has in a bucket; composing it anew replaces it."""
 
 _FIELDS = {
     "url": "http://127.0.0.1:9000/uploaded",
@@ -42,6 +46,36 @@ def compose(visit: Visit) -> Response:
     except S3Error as error:
         return _page(visit, values, fault=error.message)
     return _page(visit, values, made=made)
+
+
+def attach(visit: Visit) -> Response:
+    """Have every upload to a bucket report like this: the callback becomes a policy of the bucket."""
+    values = {name: visit.form.get(name, "") for name in _FIELDS}
+    bucket = values["bucket"].strip()
+    try:
+        made = _compose(visit, values)
+    except S3Error as error:
+        return _page(visit, values, fault=error.message)
+    kept = visit.s3.call("GET", bucket or "-", query={"callback": ""})
+    if not kept.ok and kept.status != HTTPStatus.NOT_FOUND:
+        return _page(visit, values, made=made, fault=kept.problem)
+    document = json.loads(kept.body) if kept.ok else {}
+    policy = {
+        "name": POLICY,
+        "prefix": visit.form.get("prefix", ""),
+        "applies": "default",
+        "callback": json.loads(made["json"]),
+        "variables": made["variables"],
+    }
+    others = [each for each in document.get("policies", []) if each["name"] != POLICY]
+    document["policies"] = [*others, policy]
+    saved = visit.s3.call(
+        "PUT", bucket or "-", query={"callback": ""}, body=json.dumps(document, ensure_ascii=False).encode()
+    )
+    if not saved.ok:
+        return _page(visit, values, made=made, fault=saved.problem)
+    notice = f"Uploads to {bucket} now report to {values['url'].strip()}"
+    return visit.back(f"b/{quote(bucket)}?prefix={quote(policy['prefix'])}", notice=notice)
 
 
 def _page(visit: Visit, values: dict[str, str], **more: Any) -> Response:

@@ -42,7 +42,12 @@ class Reply:
             return ""
         if not self.body:
             return f"Status {self.status}"
-        return xml.text(self.xml, "Message") or xml.text(self.xml, "Code")
+        document = self.xml
+        message = xml.text(document, "Message") or xml.text(document, "Code")
+        name, value = xml.text(document, "ArgumentName"), xml.text(document, "ArgumentValue")
+        if not name or not value or value in message:
+            return message
+        return f"{message.rstrip('.:')}. {name}: {value}"
 
 
 class S3:

@@ -19,6 +19,7 @@ STATUSES = ("queued", "dead", "delivered", "failed")
 _SHOWN = 100
 _CHARTED = 500
 _BODY_SHOWN = 16 << 10
+_COLUMNS = 60  # of the chart over time
 # Upper ends of the bars of the chart, in milliseconds; the last one is open.
 _BARS_MS = (10, 25, 50, 100, 250, 500, 1000, 5000, 1 << 40)
 
@@ -179,8 +180,25 @@ def _chart(settled: list[Delivery]) -> dict[str, Any] | None:
             }
             for bar in bars
         ],
+        "timeline": _timeline(settled),
         "count": len(settled),
         "failed": failed,
         "median_ms": costs[len(costs) // 2],
         "p99_ms": costs[min(len(costs) - 1, len(costs) * 99 // 100)],
+    }
+
+
+def _timeline(settled: list[Delivery]) -> dict[str, Any]:
+    """How many were delivered and how many failed, from the oldest to the newest of them."""
+    first, last = min(each.at_ms for each in settled), max(each.at_ms for each in settled)
+    width_ms = (last - first) / _COLUMNS or 1
+    columns = [{"ok": 0, "failed": 0} for _ in range(_COLUMNS)]
+    for each in settled:
+        column = columns[min(int((each.at_ms - first) / width_ms), _COLUMNS - 1)]
+        column["failed" if each.message else "ok"] += 1
+    highest = max(column["ok"] + column["failed"] for column in columns)
+    return {
+        "from": iso8601(first),
+        "to": iso8601(last),
+        "columns": [{name: 36 * count / highest for name, count in column.items()} for column in columns],
     }

@@ -1,4 +1,4 @@
-"""How the server is doing: plots that the script draws from figures that it asks for every other second."""
+"""How the server is doing: plots that the script draws from figures that it asks for every second."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from s3lite.console.visit import Visit
 from s3lite.errors import Code, S3Error
 from s3lite.responses import Response
 
+# Name, title, what the figure is (a running total, of which the rate is drawn; a mean of two totals; a level), unit.
 PLOTS = (
-    ("requests", "Requests per second"),
-    ("latency", "Milliseconds until an answer"),
-    ("bytes_in", "Bytes in per second"),
-    ("bytes_out", "Bytes out per second"),
-    ("callbacks", "Callbacks per second"),
-    ("in_progress", "Requests in progress"),
+    ("requests", "Requests per second", "rate", ""),
+    ("seconds", "Milliseconds until an answer", "mean", ""),
+    ("errors", "Server errors per second", "rate", ""),
+    ("bytes_in", "Bytes in per second", "rate", "bytes"),
+    ("bytes_out", "Bytes out per second", "rate", "bytes"),
+    ("disk", "Disk in use", "level", "bytes"),
+    ("callbacks", "Callbacks per second", "rate", ""),
+    ("waiting", "Messages that wait in the outbox", "level", ""),
+    ("in_progress", "Requests in progress", "level", ""),
 )
 
 
@@ -46,7 +50,12 @@ def figures(visit: Visit) -> object:
     totals = visit.totals()
     if not totals:
         raise S3Error(Code.InvalidRequest, "The setting metrics.enabled is off: there is nothing to plot.")
+    with visit.services.store.catalog.read() as tx:
+        waiting = tx.outbox_figures().waiting
     return {
+        "disk": shutil.disk_usage(visit.services.settings.data_dir).used,
+        "waiting": waiting,
+        "errors": totals.get("s3lite_requests_failed", 0),
         "requests": totals.get("s3lite_requests_total", 0),
         "answers": totals.get("s3lite_request_seconds_count", 0),
         "seconds": totals.get("s3lite_request_seconds_sum", 0),

@@ -63,7 +63,10 @@ def part(visit: Visit) -> object:
 
 
 def complete(visit: Visit) -> object:
-    """Put the parts together. ``etags`` are those that the parts' answers had, in order."""
+    """Put the parts together. ``etags`` are those that the parts' answers had, in order.
+
+    ``callback`` is how that of the upload went: ok, queued, failed, or "" without any.
+    """
     document = visit.document
     rows = "".join(
         f"<Part><PartNumber>{number}</PartNumber>{xml.element('ETag', str(etag))}</Part>"
@@ -78,7 +81,7 @@ def complete(visit: Visit) -> object:
     )
     if not reply.ok:
         raise S3Error(Code.InvalidRequest, reply.problem)
-    return {}
+    return {"callback": reply.headers.get("x-s3lite-callback-status", "")}
 
 
 def abort(visit: Visit) -> object:

@@ -6,12 +6,35 @@ body is read, and while it is, an upload is held against them as they are then (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from s3lite.core.store import Store
 from s3lite.errors import Code, S3Error
 from s3lite.model import NULL_VERSION, QUOTA, Bucket, Quota
 from s3lite.wire.body import Source
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS |= {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
+_AMOUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([kmgt]?i?)b?", re.IGNORECASE)
+_LARGEST = 1 << 60
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes as people write it: 500MB, 10GiB. Raises ValueError."""
+    match = _AMOUNT.fullmatch(text)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    amount = int(float(match[1]) * unit) if match and unit else _LARGEST
+    if amount >= _LARGEST:
+        raise ValueError("a size is a number of bytes, or 500MB, or 10GiB")
+    return amount
+
+
+def parse_objects(text: str) -> int:
+    """A number of objects. Raises ValueError."""
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise ValueError("how many objects is a whole number")
+    return int(text)
 
 
 def check(quotas: Iterable[Quota]) -> None:

@@ -9,11 +9,13 @@ from urllib.parse import quote
 
 import pytest
 from client import S3
+from conftest import add_user
 from webtest import TestApp, TestResponse
 
 from s3lite.app import Application, create_app
-from s3lite.console.configure import DOCUMENTS
-from s3lite.settings import ConsoleSettings, Settings
+from s3lite.callback.listen import Receiver
+from s3lite.console.documents import DOCUMENTS, Document
+from s3lite.settings import ConsoleSettings, NotificationSettings, Settings
 
 ROOT = "/.s3lite/console/"
 
@@ -257,7 +259,8 @@ def test_a_large_upload_goes_in_parts(alice: Visitor, s3: S3, app: Application) 
     for number in (1, 2):
         url = alice.call("part", **about, upload_id=started["upload_id"], number=number).json["url"]
         etags.append(web.put(url.removeprefix("http://s3.test"), b"x" * 1500).headers["ETag"])
-    assert alice.call("complete", **about, upload_id=started["upload_id"], etags=etags).json == {}
+    done = alice.call("complete", **about, upload_id=started["upload_id"], etags=etags)
+    assert done.json == {"callback": ""}
     assert s3.get("/bucket/big").body == b"x" * 3000
 
 
@@ -279,13 +282,31 @@ def test_versioning_is_switched(alice: Visitor, s3: S3) -> None:
     assert s3.get("/bucket?versioning").text("Status") == "Enabled"
 
 
-def test_each_example_can_be_saved_shown_and_removed(alice: Visitor, s3: S3) -> None:
-    for document in DOCUMENTS:
-        tab, text = document.subresource, document.example.replace("BUCKET", "bucket")
-        saved = alice.post("settings", bucket="bucket", tab=tab, text=text.replace("\n", "\r\n"))
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.subresource)
+def test_each_example_can_be_saved_shown_and_removed(document: Document, settings: Settings) -> None:
+    with Receiver() as hook:
+        app = create_app(replace(settings, notifications=NotificationSettings((("hook", hook.url()),))))
+        s3 = add_user(app, "alice")
+        s3.put("/bucket")
+        if document.subresource == "logging":  # it says itself that this is needed
+            statement = {
+                "Effect": "Allow",
+                "Principal": {"Service": "logging.s3.amazonaws.com"},
+                "Action": "s3:PutObject",
+                "Resource": "arn:aws:s3:::bucket/access-log/*",
+            }
+            policy = {"Version": "2012-10-17", "Statement": [statement]}
+            assert s3.put("/bucket?policy", json.dumps(policy).encode()).status == 204
+        alice, tab = Visitor(app), document.subresource
+        assert not alice.get(f"settings/bucket?tab={tab}").html.find("textarea").text.strip()
+        text = document.example.replace("BUCKET", "bucket").replace("\n", "\r\n")
+        saved = alice.post("settings", bucket="bucket", tab=tab, text=text)
         assert "saved." in saved.text, saved.text
         assert saved.html.find("textarea").text.strip()
-        assert "removed." in alice.post("settings", bucket="bucket", tab=tab, text="").text
+        removed = alice.post("settings", bucket="bucket", tab=tab, text="")
+        assert "removed." in removed.text
+        assert not removed.html.find("textarea").text.strip()
+        app.close()
 
 
 def test_a_faulty_document_stays_in_the_form_with_the_reason(alice: Visitor) -> None:
@@ -324,3 +345,35 @@ def test_composer_explains_a_fault(alice: Visitor) -> None:
 def test_composer_names_a_target_that_would_be_refused(alice: Visitor) -> None:
     page = alice.post("composer", **(FIELDS | {"url": "http://10.1.2.3/hook"}))
     assert "Private address is forbidden" in page.html.find(role="alert").text
+
+
+def test_composer_makes_a_buckets_uploads_report(alice: Visitor, s3: S3) -> None:
+    with Receiver() as hook:
+        fields = FIELDS | {"url": hook.url("/told"), "bucket": "bucket", "prefix": "in/"}
+        page = alice.post("attach", **fields)
+        assert "Uploads to bucket now report to" in page.html.find(role="status").text
+        assert alice.post("attach", **fields).status_int == 200  # again: it is replaced, not doubled
+        (policy,) = json.loads(s3.get("/bucket?callback").body)["policies"]
+        assert (policy["name"], policy["prefix"], policy["applies"]) == ("uploads", "in/", "default")
+        s3.put("/bucket/in/a", b"x")
+        s3.put("/bucket/out/b", b"x")
+        assert [got.body for got in hook.requests] == [b"key=in%2Fa&user=42"]
+
+
+@pytest.mark.parametrize(
+    ("more", "word"), [({"bucket": "nobody"}, "bucket"), ({"body": "${objekt}"}, "objekt")]
+)
+def test_what_cannot_be_used_for_a_bucket_is_explained(
+    alice: Visitor, more: dict[str, str], word: str
+) -> None:
+    assert word in alice.post("attach", **(FIELDS | {"bucket": "bucket"} | more)).html.find(role="alert").text
+
+
+def test_a_buckets_other_policies_stay(alice: Visitor, s3: S3) -> None:
+    callback = {"callbackUrl": "http://127.0.0.1:9000/", "callbackBody": "x"}
+    document = {"right": "policy-only", "policies": [{"name": "scan", "callback": callback}]}
+    assert s3.put("/bucket?callback", json.dumps(document).encode()).status == 204
+    assert alice.post("attach", **(FIELDS | {"bucket": "bucket"})).html.find(role="status")
+    kept = json.loads(s3.get("/bucket?callback").body)
+    assert kept["right"] == "policy-only"
+    assert [each["name"] for each in kept["policies"]] == ["scan", "uploads"]

@@ -133,7 +133,7 @@ def test_health_shows_what_is_stored(app: Application, s3: S3, root_visitor: Vis
     s3.put("/bucket/key", b"x" * 2048)
     page = root_visitor.get("health")
     assert "1, 2.0 KiB" in page.text
-    assert len(page.html.find_all("figure")) == 6
+    assert len(page.html.find_all("figure")) == 9
 
 
 def test_figures_are_running_totals(root_visitor: Visitor, alice: Visitor) -> None:
@@ -147,3 +147,29 @@ def test_without_metrics_the_plots_say_so(settings: Settings) -> None:
     app = create_app(replace(settings, metrics=MetricsSettings(enabled=False)))
     assert "metrics.enabled" in Visitor(app, ROOT_KEY, ROOT_SECRET).call("figures").json["problem"]
     app.close()
+
+
+# ---------------------------------------------------------------- quotas
+
+
+def test_a_bucket_gets_a_quota(root_visitor: Visitor, s3: S3) -> None:
+    s3.put("/bucket/a", b"12345")
+    page = root_visitor.post("settings", bucket="bucket", tab="quota", max_bytes="1KiB", max_objects="2")
+    assert "Quota saved." in page.text
+    assert "Holds 5 B in 1 objects." in page.text
+    assert page.html.find("input", {"name": "max_bytes"})["value"] == "1024"
+    assert s3.put("/bucket/b", b"x" * 1024).code == "QuotaExceeded"
+    assert "Quota removed." in root_visitor.post("settings", bucket="bucket", tab="quota").text
+    assert s3.put("/bucket/b", b"x" * 1024).status == 200
+
+
+@pytest.mark.parametrize(("name", "text"), [("max_bytes", "ten"), ("max_objects", "1.5")])
+def test_a_quota_that_is_none_is_explained(root_visitor: Visitor, s3: S3, name: str, text: str) -> None:
+    page = root_visitor.post("settings", bucket="bucket", tab="quota", **{name: text})
+    assert "The quota is unchanged: " in page.html.find(role="alert").text
+
+
+def test_quotas_are_the_operators(alice: Visitor) -> None:
+    assert "Quota" not in alice.get("settings/bucket").text
+    page = alice.post("settings", bucket="bucket", tab="quota", max_bytes="1")
+    assert "operator" in page.html.find(role="alert").text

@@ -125,9 +125,18 @@ def test_the_composer_shows_request_and_snippets(own_server: Server, console: Br
     picture(console, "console-composer", height=1100)
 
 
+def test_settings_explain_what_is_wrong(own_server: Server, console: Browser) -> None:
+    console.open(own_server.endpoint + CONSOLE + "settings/photos?tab=notification")
+    console.script(
+        "document.querySelector('textarea').value = document.querySelector('details pre').textContent"
+    )
+    console.click("main button.primary")
+    console.wait_for(lambda text: "not among this server's notifications.targets" in text)
+    picture(console, "console-settings", height=900, dark=True)
+
+
 def test_deliveries_are_followed_live(own_server: Server, console: Browser) -> None:
     console.open(own_server.endpoint + CONSOLE + "deliveries")
-    console.click("[data-live]")
     with Receiver() as receiver:
         for number in range(12):
             receiver.default = Answer(status=500) if number % 5 == 4 else Answer(delay_s=0.01 * number)
@@ -138,11 +147,16 @@ def test_deliveries_are_followed_live(own_server: Server, console: Browser) -> N
 
 def test_health_is_plotted(own_server: Server, console: Browser) -> None:
     console.open(own_server.endpoint + CONSOLE + "health")
-    for _ in range(5):
-        own_server.client().put_object(Bucket="backups", Key="k", Body=b"x" * 200_000)
+    client = own_server.client()
+    for turn in range(100 if PICTURES else 5):
+        for number in range(1 + turn * turn % 7):
+            client.put_object(Bucket="backups", Key=f"k{number}", Body=b"x" * 50_000)
+        client.get_object(Bucket="backups", Key="k0")["Body"].read()
         time.sleep(0.6)
     console.wait_for(lambda text: "KiB" in text.split("What is stored")[0])
-    points = "return document.querySelector('[data-plot=requests] polyline').getAttribute('points').split(' ').length"
+    points = (
+        "return document.querySelector('[data-plot=disk] polyline').getAttribute('points').split(' ').length"
+    )
     assert console.script(points) >= 2
     picture(console, "console-health")
 

@@ -23,6 +23,7 @@ function watch(zone) {
   const context = { api: zone.dataset.api, csrf: zone.dataset.csrf, bucket: zone.dataset.bucket, part: Number(zone.dataset.part) };
   const queue = [];
   let running = 0, failed = 0, done = 0;
+  const reported = { ok: 0, queued: 0, failed: 0 };
 
   const add = (file, path) => {
     const row = document.createElement("li");
@@ -46,12 +47,17 @@ function watch(zone) {
       running += 1;
       item.word.textContent = "uploading";
       upload(context, item).then(
-        () => { item.bar.value = item.bar.max; item.word.textContent = "done"; done += 1; },
+        (callback) => {
+          item.bar.value = item.bar.max;
+          item.word.textContent = "done";
+          done += 1;
+          if (callback in reported) reported[callback] += 1;
+        },
         (problem) => { item.row.classList.add("failed"); item.word.textContent = "failed"; item.row.title = problem.message; failed += 1; },
       ).finally(() => {
         running -= 1;
         next();
-        if (!running && !queue.length && done && !failed) window.location.reload();
+        if (!running && !queue.length && done && !failed) show(told(done, reported));
       });
     }
   };
@@ -71,6 +77,22 @@ function watch(zone) {
   });
 }
 
+// What is said above the list once everything is there.
+function told(done, reported) {
+  const words = [`Uploaded ${done === 1 ? "1 file" : `${done} files`}.`];
+  if (reported.ok) words.push(`The application was told of ${reported.ok !== done ? reported.ok : done === 1 ? "it" : "all"}.`);
+  if (reported.queued) words.push(`The application is being told of ${reported.queued}.`);
+  if (reported.failed) words.push(`Telling the application failed for ${reported.failed}: see Callbacks.`);
+  return words.join(" ");
+}
+
+function show(notice) {
+  const url = new URL(window.location.href);
+  url.searchParams.delete("fault");
+  url.searchParams.set("notice", notice);
+  window.location.assign(url);
+}
+
 function walk(entry, above, add) {
   if (entry.isFile) {
     entry.file((file) => add(file, above + file.name));
@@ -88,8 +110,7 @@ async function upload(context, item) {
   const about = { bucket: context.bucket, key: item.key, size: item.file.size, type: item.file.type };
   if (item.file.size <= context.part) {
     const { url } = await call(context, "put", about);
-    await send(url, item.file, item.file.type, (sent) => { item.bar.value = sent; });
-    return;
+    return (await send(url, item.file, item.file.type, (sent) => { item.bar.value = sent; })).callback;
   }
   const { upload_id, part_bytes } = await call(context, "start", about);
   try {
@@ -97,9 +118,9 @@ async function upload(context, item) {
     for (let number = 1, from = 0; from < item.file.size; number += 1, from += part_bytes) {
       const { url } = await call(context, "part", { ...about, upload_id, number });
       const piece = item.file.slice(from, from + part_bytes);
-      etags.push(await send(url, piece, "", (sent) => { item.bar.value = from + sent; }));
+      etags.push((await send(url, piece, "", (sent) => { item.bar.value = from + sent; })).etag);
     }
-    await call(context, "complete", { ...about, upload_id, etags });
+    return (await call(context, "complete", { ...about, upload_id, etags })).callback;
   } catch (problem) {
     await call(context, "abort", { ...about, upload_id }).catch(() => {});
     throw problem;
@@ -124,7 +145,9 @@ function send(url, body, type, progress) {
     if (type) request.setRequestHeader("Content-Type", type);
     request.upload.addEventListener("progress", (event) => progress(event.loaded));
     request.addEventListener("load", () => {
-      if (request.status === 200) resolve(request.getResponseHeader("ETag"));
+      const callback = request.getResponseHeader("x-s3lite-callback-status") || "";
+      if (request.status === 200) resolve({ etag: request.getResponseHeader("ETag"), callback });
+      else if (request.status === 203) resolve({ etag: "", callback: "failed" }); // it is stored all the same
       else reject(new Error(message(request)));
     });
     request.addEventListener("error", () => reject(new Error("The connection broke.")));
@@ -153,7 +176,8 @@ const plots = document.querySelector("[data-figures]");
 if (plots) plot(plots);
 
 function plot(section) {
-  const series = new Map([...section.querySelectorAll("[data-plot]")].map((figure) => [figure.dataset.plot, { figure, values: [] }]));
+  const shown = 120; // seconds, the newest at the right edge
+  const series = [...section.querySelectorAll("[data-plot]")].map((figure) => ({ figure, values: [] }));
   let before = null, at = 0;
   const tick = async () => {
     const response = await fetch(section.dataset.figures, {
@@ -166,27 +190,28 @@ function plot(section) {
     fault.hidden = response.ok;
     if (!response.ok) { fault.textContent = now.problem; return; }
     const time = performance.now() / 1000;
-    if (before) {
-      const rate = (name) => Math.max(now[name] - before[name], 0) / (time - at);
-      const answers = now.answers - before.answers;
-      draw("requests", rate("requests"), (value) => value.toFixed(1));
-      draw("latency", answers > 0 ? 1000 * (now.seconds - before.seconds) / answers : 0, (value) => value.toFixed(1));
-      draw("bytes_in", rate("bytes_in"), bytes);
-      draw("bytes_out", rate("bytes_out"), bytes);
-      draw("callbacks", rate("callbacks"), (value) => value.toFixed(1));
-      draw("in_progress", now.in_progress, (value) => value.toFixed(0));
-    }
+    if (before) for (const each of series) draw(each, value(each.figure.dataset, now, time - at));
     before = now;
     at = time;
   };
-  const draw = (name, value, words) => {
-    const { figure, values } = series.get(name);
-    values.push(value);
-    if (values.length > 60) values.shift();
-    const highest = Math.max(...values, 1e-9);
-    const points = values.map((each, index) => `${(index * 300) / 59},${76 - (72 * each) / highest}`);
+  const value = ({ plot: name, kind }, now, passed) => {
+    const grown = Math.max(now[name] - before[name], 0);
+    if (kind === "level") return now[name];
+    if (kind === "rate") return grown / passed;
+    const answers = now.answers - before.answers;
+    return answers > 0 ? (1000 * grown) / answers : 0;
+  };
+  const draw = ({ figure, values }, newest) => {
+    values.push(newest);
+    if (values.length > shown) values.shift();
+    const highest = Math.max(...values);
+    const words = figure.dataset.unit === "bytes" ? bytes : (count) => (Number.isInteger(count) ? String(count) : count.toFixed(1));
+    const x = (index) => 300 - ((values.length - 1 - index) * 300) / (shown - 1);
+    const points = values.map((each, index) => `${x(index)},${76 - (72 * each) / (highest || 1)}`);
     figure.querySelector("polyline").setAttribute("points", points.join(" "));
-    figure.querySelector("b").textContent = words(value);
+    figure.querySelector("polygon").setAttribute("points", `${x(0)},76 ${points.join(" ")} 300,76`);
+    figure.querySelector("b").textContent = words(newest);
+    figure.querySelector(".scale").textContent = highest ? words(highest) : "";
   };
   tick();
   setInterval(() => { if (!document.hidden) tick(); }, 1000);

@@ -29,6 +29,7 @@ workers = _settings.worker_count
 threads = _settings.threads
 worker_class = "s3lite.gunicorn_worker.Worker"
 Worker.idle_timeout_s = _settings.http.idle_timeout_s
+Worker.drain_bytes = _settings.http.drain_bytes
 Worker.spread = Spread()
 
 # A threaded worker's main loop answers for it, so an upload of hours is never taken for a hang.

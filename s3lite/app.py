@@ -403,9 +403,10 @@ class Application:
         """Read what an early refusal left of a body, up to a limit, so that the client sees the answer.
 
         Closing a connection with unread bytes resets it, and browsers then show no answer at all. A
-        client that waits for 100 Continue sends nothing, so nothing is read from it.
+        client that waits for 100 Continue sends nothing, so nothing is read from it. Our gunicorn worker drops
+        the rest by itself, and holds no thread meanwhile.
         """
-        if "HTTP_EXPECT" in environ:
+        if "HTTP_EXPECT" in environ or getattr(environ["wsgi.input"], "drops_rest", False):
             return
         length = environ.get("CONTENT_LENGTH") or ""
         if not length.isdigit():

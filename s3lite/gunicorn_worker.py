@@ -13,6 +13,8 @@ What it changes of gunicorn's threaded worker:
   piece, head and body.
 - A connection that neither sends nor takes a byte for ``http.idle_timeout_s`` ends instead of holding
   its thread for ever. The kernel keeps that time: Python's own time-outs cost a poll per call.
+- What is left of a body after its request was refused is dropped while its connection closes, up to
+  ``http.drain_bytes``, by the leader: peers that never send it hold no thread.
 - Header names are handed on as they were sent: metadata names may hold ``_``, which WSGI folds into
   ``-``, while signatures cover the true name.
 """
@@ -20,7 +22,6 @@ What it changes of gunicorn's threaded worker:
 from __future__ import annotations
 
 import errno
-import io
 import mmap
 import os
 import select
@@ -34,14 +35,13 @@ from functools import partial
 from typing import Any, ClassVar
 
 from gunicorn import util
-from gunicorn.http import Request, RequestParser, message, wsgi
-from gunicorn.http.body import LengthReader
+from gunicorn.http import RequestParser, message, wsgi
 from gunicorn.workers import base
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from s3lite import waiting
 from s3lite.crew import Crew
-from s3lite.errors import Code, S3Error
+from s3lite.gunicorn_request import HEAD_MOST, Body, StrictRequest
 from s3lite.times import Clock
 
 _clock = Clock()
@@ -53,10 +53,9 @@ _QUIET_TICKS = 50  # so many without a request, and the watch sleeps until there
 _SPREAD_S = 0.002  # how long a worker leaves new connections to others that have fewer
 _ACCEPTED_AT_ONCE = 32  # connections, before the others have their turn again
 _HEAD_AT_ONCE = 64 << 10  # bytes: what one look at a connection reads
-_HEAD_MOST = 256 << 10  # bytes of a head that are collected without a thread
 _LONG_ANSWER = 256 << 10  # bytes: an answer that may have to wait for its client
-_LINGER_S, _LINGER_BYTES = 2.0, 64 << 10  # what a peer may still send after an answer that ends a connection
-_PEERS_REMEMBERED = 1024
+_LINGER_S = 2.0  # how long a peer may still send after an answer that ends a connection,
+_DROP_S = 60.0  # and the rest of a body that was not read
 _LIVES = 256  # workers that `Spread` tells apart
 
 
@@ -85,10 +84,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     alive: bool
     idle_timeout_s: ClassVar[float] = 60.0  # set by conf/gunicorn.conf.py
+    drain_bytes: ClassVar[int] = 8 << 20  # too
     spread: ClassVar[Spread | None] = None  # too
 
     def init_process(self) -> None:
-        RequestParser.mesg_class = _Request
+        RequestParser.mesg_class = StrictRequest
         wsgi.Response = _Response
         # What gunicorn works out anew for each request, and what stays the same while a worker lives:
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
@@ -248,18 +248,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return False
         if not data:
             return False
-        head = conn.head + data if conn.head else data
-        if b"\r\n\r\n" not in head and len(head) < _HEAD_MOST:
-            conn.head = head
-            return True
-        conn.head = b""
-        conn.init()
-        conn.parser.unreader.unread(head)
-        while self.handle(conn):
-            if not conn.parser.unreader.buf.tell():
-                conn.set_timeout()
-                return True
-        return False
+        conn.head = conn.head + data if conn.head else data
+        while conn.has_request():
+            conn.init()
+            conn.parser.unreader.unread(conn.head)
+            conn.head = b""
+            if not self.handle(conn):
+                return False
+            conn.set_timeout()
+            conn.head = conn.parser.unreader.take_buffered()
+        return True
 
     def _end(self, conn: _Connection) -> None:
         """Close, or begin to: what the peer may still be sending would reset the answer on its way to it."""
@@ -300,15 +298,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     # ------------------------------------------------------------ a request, on whatever thread
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        body = req.body = _Body(req, conn.sock, self._crew)
-        announced_close = req.should_close
-        # Of a body that was never asked for nobody knows whether it comes: no request can follow it.
-        req.should_close = lambda: body.awaits_continue or announced_close()
-        return bool(super().handle_request(req, conn)) and not body.awaits_continue
+        body = req.body = Body(req, conn.sock, self._crew)
+        announced_close, leaves_rest = req.should_close, None
+
+        def should_close() -> bool:
+            nonlocal leaves_rest
+            if leaves_rest is None:  # asked once, so that what the answer says is what happens
+                leaves_rest = not body.is_finished()
+            return leaves_rest or announced_close()
+
+        req.should_close = should_close
+        is_kept = bool(super().handle_request(req, conn))
+        conn.leaves_rest = bool(leaves_rest) and not body.awaits_continue
+        return is_kept
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        if keepalive and conn.parser.mesg.body.is_at_end:
-            return True
+        if keepalive and conn.parser.mesg.body.drops_rest:
+            return True  # its body is finished, or the answer would have ended the connection
         return bool(super()._keepalive_after(conn, keepalive))
 
 
@@ -323,8 +329,13 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.is_attached = False
         self.is_served = False
         self.lingers = False
+        self.leaves_rest = False  # of a body, which may still arrive
         self._epoll = epoll
         self._drained = 0
+
+    def has_request(self) -> bool:
+        """Whether the head of a request has arrived, or more than a head can be."""
+        return b"\r\n\r\n" in self.head or len(self.head) >= HEAD_MOST
 
     def attach(self) -> None:
         """Have the leader see what arrives."""
@@ -346,7 +357,7 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         except OSError:
             return False
         self.lingers = True
-        self.timeout = time.monotonic() + _LINGER_S
+        self.timeout = time.monotonic() + (_DROP_S if self.leaves_rest else _LINGER_S)
         return True
 
     def drain(self) -> bool:
@@ -358,23 +369,7 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         except OSError:
             return False
         self._drained += len(data)
-        return bool(data) and self._drained < _LINGER_BYTES
-
-
-class _Request(Request):  # type: ignore[misc]  # gunicorn has no types
-    """Leaves ``Expect`` to this module: no early 100, and no 417 for words that nobody defines."""
-
-    _policy_expect_continue = False
-    _trust: ClassVar[dict[str, Any]] = {}  # what peers may set, by address
-
-    def _peer_trusted_for_forwarded(self) -> Any:
-        peer = self.peer_addr[0] if isinstance(self.peer_addr, tuple) else ""
-        found = self._trust.get(peer)
-        if found is None:
-            if len(self._trust) >= _PEERS_REMEMBERED:
-                self._trust.clear()
-            found = self._trust[peer] = super()._peer_trusted_for_forwarded()
-        return found
+        return bool(data) and self._drained < Worker.drain_bytes
 
 
 class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
@@ -460,78 +455,3 @@ def _limit_idle_time(sock: socket.socket, seconds: float) -> None:
     with suppress(OSError, AttributeError):  # no TCP (a Unix socket), or not Linux
         # For sendfile, which waits by itself: a peer that keeps its window shut is as good as gone.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-
-
-class _Body:
-    """The body of a request as ``wsgi.input``; asks for itself where the client waits for that."""
-
-    def __init__(self, req: Any, sock: socket.socket, crew: Crew) -> None:
-        self._body = req.body
-        self._sock = sock
-        self._crew = crew
-        self.raw_headers = req.headers
-        self.awaits_continue = req.version >= (1, 1) and any(
-            name == "EXPECT" and value.lower() == "100-continue" for name, value in req.headers
-        )
-        reader = self._body.reader
-        is_direct = isinstance(reader, LengthReader) and not isinstance(sock, ssl.SSLSocket)
-        self._direct: Any = reader if is_direct else None
-
-    @property
-    def is_at_end(self) -> bool:
-        """True when nothing of a body of known length is left."""
-        return self._direct is not None and self._direct.length == 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes, all of them unless the body or the connection ends.
-
-        Raises OSError, and SlowDown when as many requests as may are waiting for something already.
-        """
-        if self.awaits_continue:
-            self.awaits_continue = False
-            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._direct is None:
-            self._wait()
-            data: bytes = self._body.read(None if size < 0 else size)
-            return data
-        left: int = self._direct.length
-        wanted = left if size < 0 else min(size, left)
-        if wanted == 0:
-            return b""
-        data = self._buffered(wanted)
-        if len(data) < wanted:
-            data = self._receive(data, wanted)
-        self._direct.length = left - len(data)
-        return data
-
-    def _buffered(self, wanted: int) -> bytes:
-        """What arrived together with the head."""
-        unreader = self._direct.unreader
-        if not unreader.buf.tell():
-            return b""
-        data: bytes = unreader.buf.getvalue()
-        unreader.buf = io.BytesIO()
-        unreader.buf.write(data[wanted:])
-        return data[:wanted]
-
-    def _receive(self, begun: bytes, wanted: int) -> bytes:
-        """``begun`` and what follows it on the socket."""
-        if self._crew.leads():
-            with suppress(BlockingIOError):
-                begun += self._sock.recv(wanted - len(begun), socket.MSG_DONTWAIT)
-            if len(begun) == wanted:
-                return begun
-            self._wait()
-        try:
-            data = self._sock.recv(wanted - len(begun), socket.MSG_WAITALL)
-        except BlockingIOError:
-            raise TimeoutError("the client has sent nothing for too long") from None
-        return begun + data if begun else data
-
-    def _wait(self) -> None:
-        if not self._crew.hand_over():
-            raise S3Error(Code.SlowDown, headers={"Retry-After": "1"})
-
-    @property
-    def failed(self) -> bool:
-        return bool(self._body.failed)

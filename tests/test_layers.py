@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"console", "dispatch", "exchange", "metrics", "reserved"},
     {"app"},
     {"crew"},
+    {"gunicorn_request"},
     {"testing", "cli", "gunicorn_worker"},
     {"__main__"},
 ]

@@ -24,6 +24,7 @@ CAMPAIGNS = {
     "faults": "torture.faults",
     "fuzz": "torture.fuzz",
     "histories": "torture.histories",
+    "slow": "torture.slow",
 }
 
 

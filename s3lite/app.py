@@ -53,6 +53,7 @@ from s3lite.wire.body import LengthSource
 if TYPE_CHECKING:
     from s3lite.console.app import Console
     from s3lite.metrics import Metrics
+    from s3lite.tracing import TracerProvider, Tracing
 
 log = logging.getLogger("s3lite")
 _KEYS_REMEMBERED = 10_000
@@ -68,23 +69,35 @@ def create_app(
     on_event: Callable[[Event], None] | None = None,
     clock: Clock | None = None,
     ids: Ids | None = None,
+    tracer_provider: TracerProvider | None = None,
 ) -> Application:
     """A WSGI callable with its own storage; several can live in one process.
 
     ``hooks`` are what an embedding program says and hears (`s3lite.hooks`); ``on_event`` is short for the
     one of that name: called after each upload is stored and before its uploader is answered, with the keys
-    operation, bucket, key, size, etag, version_id, request_id and account_id. Raises SettingsError.
+    operation, bucket, key, size, etag, version_id, request_id and account_id. ``tracer_provider`` is
+    OpenTelemetry's, for traces; without one the settings decide. Raises SettingsError.
     """
     chosen = hooks or Hooks()
     if on_event is not None:
         chosen = replace(chosen, on_event=on_event)
-    return Application(settings or load(), hooks=chosen, clock=clock or Clock(), ids=ids or Ids())
+    chosen_settings = settings or load()
+    tracing = None
+    if tracer_provider is not None or chosen_settings.tracing.enabled:
+        from s3lite.tracing import Tracing, configured
+
+        tracing = Tracing(tracer_provider or configured())
+    return Application(
+        chosen_settings, hooks=chosen, clock=clock or Clock(), ids=ids or Ids(), tracing=tracing
+    )
 
 
 class Application:
     """One instance of s3lite. Call it as WSGI; `close` it when done with it."""
 
-    def __init__(self, settings: Settings, *, hooks: Hooks, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, settings: Settings, *, hooks: Hooks, clock: Clock, ids: Ids, tracing: Tracing | None
+    ) -> None:
         # What may refuse the settings comes before storage is opened.
         self._trusted = [ipaddress.ip_network(entry) for entry in settings.http.trusted_proxies]
         targets = Targets(settings.notifications)
@@ -98,6 +111,7 @@ class Application:
         self._dispatcher = Dispatcher(ROUTES)
         # The longest first: BUCKET.web.example is no bucket BUCKET.web of example.
         self._domains = sorted((*settings.domains, *settings.website_domains), key=len, reverse=True)
+        self._tracing = tracing
         self._sweeper: Sweeper | None = None
         self._pid = 0
         self._keys: dict[str, tuple[float, AccessKey]] = {}  # until when, by access key
@@ -127,6 +141,7 @@ class Application:
             threads=settings.threads,
             on_log=called_back,
             on_lanes=self._metrics.lanes if self._metrics is not None else None,
+            trace=tracing.callback if tracing is not None else None,
         )
         limits = settings.limits
         self._limiter = Limiter(
@@ -153,8 +168,14 @@ class Application:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if self._pid != os.getpid():
             self.start_upkeep()
-        started = self._clock.monotonic()
         exchange = Exchange(self._ids.request())
+        if self._tracing is None:
+            return self._serve(environ, exchange, start_response)
+        with self._tracing.request(environ, exchange):
+            return self._serve(environ, exchange, start_response)
+
+    def _serve(self, environ: Environ, exchange: Exchange, start_response: StartResponse) -> Iterable[bytes]:
+        started = self._clock.monotonic()
         if self._metrics is not None:
             self._metrics.begun()
         try:
@@ -171,6 +192,7 @@ class Application:
         response.headers.append(("x-amz-id-2", self._host_id))
         if exchange.oss is not None:
             response = oss.rewrite(response, oss.About(exchange.oss, self._settings.region))
+        exchange.status, exchange.error = response.status, response.error
         elapsed_s = self._clock.monotonic() - started
         if self._metrics is not None:
             self._metrics.answered(

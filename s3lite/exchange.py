@@ -22,7 +22,9 @@ _quoted = json.encoder.encode_basestring
 class Exchange:
     """One request, for its log lines and its error document."""
 
-    __slots__ = ("caller", "cors", "ctx", "destination", "head", "oss", "request_id", "route")
+    __slots__ = (
+        "caller", "cors", "ctx", "destination", "error", "head", "oss", "request_id", "route", "status",
+    )  # fmt: skip
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -33,6 +35,8 @@ class Exchange:
         self.oss: RequestHead | None = None  # as sent, if it was in the dialect of OSS
         self.ctx: Context | None = None
         self.destination: Destination | None = None  # of a line about it
+        self.status = 0  # of the answer, once there is one
+        self.error = ""  # its code
 
     @property
     def operation(self) -> str:

@@ -309,6 +309,13 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """Traces for OpenTelemetry, exported as the OTEL_… variables say (docs/observability.md)."""
+
+    enabled: bool = _setting(False, "make a span for each request and callback; needs s3lite[otel]")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings. `load` makes one; `create_app` takes one."""
 
@@ -354,6 +361,7 @@ class Settings:
     sessions: SessionSettings = field(default_factory=SessionSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
 
     @property
     def worker_count(self) -> int:

@@ -12,7 +12,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -84,6 +85,18 @@ class Attempt:
         return len(self.answer)
 
 
+@dataclass(slots=True)
+class Sending:
+    """An exchange that is being traced: headers to add, and how it ended."""
+
+    headers: Mapping[str, str]
+    status: int | None = None
+    problem: str = ""
+
+
+_UNTRACED = nullcontext(Sending({}))
+
+
 # ---------------------------------------------------------------- the sender
 
 
@@ -137,7 +150,7 @@ def message_of(
 class CallbackSender:
     """Checks targets and delivers callbacks; one per application instance, safe for threads.
 
-    ``on_log`` is called with every `Attempt`, ``on_lanes`` as `Lanes` says. ``own_listeners`` are (address, port) pairs that
+    ``on_log`` is called with every `Attempt`, ``on_lanes`` as `Lanes` says; ``trace`` is around each. ``own_listeners`` are (address, port) pairs that
     callbacks must not reach. ``threads`` are those of the server: waiting callbacks take half of them at
     most, unless the settings say otherwise. Raises SettingsError.
     """
@@ -153,6 +166,7 @@ class CallbackSender:
         own_listeners: Sequence[tuple[str, int]] = (),
         on_log: Callable[[Attempt], None] | None = None,
         on_lanes: Callable[[int, int], None] | None = None,
+        trace: Callable[[Message, CallbackUrl], AbstractContextManager[Sending]] | None = None,
         threads: int = 32,
     ) -> None:
         self._settings = settings
@@ -169,6 +183,7 @@ class CallbackSender:
             on_change=on_lanes,
         )
         self._on_log = on_log
+        self._trace = trace or (lambda message, url: _UNTRACED)
         self._lock = threading.Lock()
         self._in_flight = 0
 
@@ -280,9 +295,11 @@ class CallbackSender:
             return Outcome(False, callback_id, None, message=str(closed))
         answered: bool | None = None
         try:
-            headers = self._headers(message, url)
-            exchange = Exchange(headers, message.body, message.reply, self._settings.max_reply_bytes)
-            outcome, cause = self._try_url(message, url, exchange, timeout)
+            with self._trace(message, url) as traced:
+                headers = {**self._headers(message, url), **traced.headers}
+                exchange = Exchange(headers, message.body, message.reply, self._settings.max_reply_bytes)
+                outcome, cause = self._try_url(message, url, exchange, timeout)
+                traced.status, traced.problem = outcome.status, outcome.message
             answered = False if cause else True if exchange.is_connected else None
         except ValueError as error:  # an unusable webhook secret: the operator's fault, not the target's
             log.error("callback %s cannot be sent: %s", callback_id, error)

@@ -388,10 +388,10 @@ def _is_value(algorithm: str, value: str) -> bool:
 
 
 def _content_md5(headers: Mapping[str, str]) -> bytes | None:
-    value = headers.get("content-md5")
-    if value is None:
+    if "content-md5" not in headers:
         return None
-    if not _is_value("MD5", value.strip()):
+    value = headers["content-md5"].strip()
+    if not _is_value("MD5", value):
         raise S3Error(
             Code.InvalidDigest, "The Content-MD5 you specified is not valid: send Base64 of 16 bytes."
         )

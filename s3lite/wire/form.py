@@ -152,7 +152,7 @@ class FormReader:
             while True:
                 for event in self._events:
                     return event
-                data = self._source.read(_FEED)
+                data = self._next_data()
                 if self._room is not None:
                     self._room -= len(data)
                     if self._room < 0:
@@ -163,6 +163,19 @@ class FormReader:
                     return _END
         except self._fault as error:
             raise _malformed(str(error)) from None
+
+    def _next_data(self) -> bytes:
+        """The next `_FEED` bytes, in whatever pieces they arrive.
+
+        The parser judges some oddities by what it has before it: a form must not mean another thing when it
+        arrives in other pieces.
+        """
+        pieces = []
+        left = _FEED
+        while left and (piece := self._source.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 @cache

@@ -132,7 +132,8 @@ def _check_callback(raw: spec.RawCallback) -> None:
     assert 1 <= len(found.urls) <= 5
     for url in found.urls:
         assert url.target.isascii()
-        assert not set(url.host + url.target) & set("\r\n\0 @#")
+        assert not set(url.host) & set("@/?#\\%")
+        assert not set(url.host + url.target) & set("\r\n\0 #")
     assert not set(found.host + found.body_type) & set("\r\n\0")
     assert found.template.bound(found.variables) <= MAX_BODY
 

@@ -1,16 +1,18 @@
 # make serve   run s3lite on 127.0.0.1:8000 with the embedded storage in ./data
 # make test    the whole test suite
 # make lint    ruff and mypy
+# make docs    the documentation as a site, in build/site
 # make bench   the quick benchmark; make bench-full: everything, beside peers, with plots
 # make lock    renew requirements.txt from requirements.in; make audit: known advisories; make sbom
 # make torture SEED=7 MINUTES=30   crashes, faults, races and hostile peers, for long (docs/reliability.md)
 
 PYTHON ?= python3
 VENV := .venv
+DOCS := $(VENV)/docs
 BIN := $(VENV)/bin
 TOOLS := build/tools
 
-.PHONY: serve test lint bench bench-full torture lock audit sbom clean
+.PHONY: serve test lint docs bench bench-full torture lock audit sbom clean
 
 $(VENV)/.server: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,6 +33,17 @@ lint: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What the site needs, in an environment of its own. npm, where there is one, brings the script that draws diagrams.
+$(DOCS)/.installed: docs/requirements.txt docs/package.json
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	cp docs/package.json $(DOCS)/
+	! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --omit=optional --prefix $(DOCS)
+	touch $@
+
+docs: $(DOCS)/.installed
+	$(DOCS)/bin/python docs/site/build.py build/site
 
 bench: $(VENV)/.tests
 	$(BIN)/python bench/quick.py

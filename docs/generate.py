@@ -20,12 +20,22 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import click  # noqa: E402
+
+from s3lite.cli.main import cli  # noqa: E402
 from s3lite.context import Route  # noqa: E402
 from s3lite.errors import Code  # noqa: E402
 from s3lite.routes import ROUTES  # noqa: E402
 from s3lite.settings import LimitSettings, Settings  # noqa: E402
 
-DOCUMENTS = ("README.md", "docs/settings.md", "docs/compatibility.md", "docs/limits.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/settings.md",
+    "docs/compatibility.md",
+    "docs/limits.md",
+    "docs/commands.md",
+    "docs/errors.md",
+)
 
 # Modules of s3lite/ops in the order and words of the README.
 AREAS = {
@@ -206,6 +216,62 @@ def _size(count: int) -> str:
     return f"{count:,} bytes"
 
 
+# ---------------------------------------------------------------- commands and errors
+
+
+def commands() -> str:
+    """Every command: what its parser says of it."""
+    return "\n".join(_command(cli, "s3lite", None))
+
+
+def _command(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
+    context = click.Context(command, info_name=path, parent=parent)
+    name = context.command_path
+    if not (isinstance(command, click.Group) and parent is None):
+        yield from ("", f"## {name}", "")
+    if not isinstance(command, click.Group):
+        arguments = " ".join(piece for piece in command.collect_usage_pieces(context))
+        yield from (f"`{name} {arguments}`", "")
+    yield from _prose(inspect.cleandoc(command.help or ""))
+    options = [item for item in command.params if isinstance(item, click.Option) and item.help]
+    shared = {"--json", "--config", "--version"}
+    rows = [item for item in options if not shared & set(item.opts)] if parent else options
+    if rows:
+        yield from ("", "| Option | |", "|---|---|")
+    for item in rows:
+        spelt = ", ".join(f"`{each}`" for each in (*item.opts, *item.secondary_opts))
+        meta = "" if item.is_flag else f" `{item.make_metavar(context)}`"
+        yield f"| {spelt}{meta} | {_cell(item.help or '')} |"
+    if isinstance(command, click.Group):
+        for word in command.list_commands(context):
+            inner = command.get_command(context, word)
+            assert inner is not None
+            yield from _command(inner, word, context)
+
+
+def _prose(text: str) -> Iterator[str]:
+    """A docstring of click's: paragraphs, and after ``\\b`` lines that stand as they are."""
+    for paragraph in text.split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            yield from ("```text", paragraph.removeprefix("\b\n"), "```", "")
+        else:
+            yield from (_cell(" ".join(paragraph.split())), "")
+
+
+def _cell(text: str) -> str:
+    text = text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+    return re.sub(
+        r"(?<![\w`-])(--[a-z][\w-]*|[\w./]+\.(?:toml|json|html|md)|S3LITE_\w+)(?![\w`])", r"`\1`", text
+    )
+
+
+def errors() -> str:
+    """Every code that a client can be answered with."""
+    lines = ["| Code | Status | Message |", "|---|---|---|"]
+    lines += [f"| `{code.name}` | {code.value.status} | {_cell(code.value.message)} |" for code in Code]
+    return "\n".join(lines)
+
+
 # ---------------------------------------------------------------- the documents
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -213,6 +279,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "compatibility": compatibility,
     "settings": settings,
     "limits": limits,
+    "commands": commands,
+    "errors": errors,
 }
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -256,3 +257,21 @@ def test_the_ci_script_is_sound() -> None:
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text()
     subprocess.run(["bash", "-n", script], check=True)
+
+
+# ---------------------------------------------------------------- the site
+
+
+def test_every_page_has_one_place_in_the_site() -> None:
+    namespace = runpy.run_path(str(ROOT / "docs/site/build.py"))
+    placed = [page for pages in namespace["SECTIONS"].values() for page in pages]
+    beside = {Path(page).stem for page in namespace["BESIDE"]}
+    assert sorted(placed) == sorted({path.stem for path in ROOT.glob("docs/*.md")} - {"index"} | beside)
+
+
+def test_the_site_is_laid_out_with_links_that_lead_into_it(tmp_path: Path) -> None:
+    """Sphinx, which `make docs` asks, looks at the links between pages; this looks at those to other files."""
+    runpy.run_path(str(ROOT / "docs/site/build.py"))["lay_out"](tmp_path)
+    for page in tmp_path.glob("*.md"):
+        for target in re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (tmp_path / target).is_file(), f"{page.name}: {target}"

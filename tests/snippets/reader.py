@@ -84,9 +84,14 @@ class Reader:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for process in reversed(self.running):
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(15)
+        while self.running:
+            self.end()
+
+    def end(self) -> None:
+        """End the program that was begun last."""
+        process = self.running.pop()
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(15)
 
     # ---------------------------------------------------------------- what differs here
 
@@ -116,7 +121,8 @@ class Reader:
             text = text.replace(f"{name}=…", f"{name}={value}")
         for command, default in _DEFAULTS.items():
             text = text.replace(f"{command}\n", f"{command} {default}\n")
-        for place, actual in {str(9001): str(self.ports[9001]), **self.places}.items():
+        arguments = {"9001": f"{self.ports[9001]}", "port=9000": f"port={self.ports[9000]}"}
+        for place, actual in (self.places | arguments).items():
             text = re.sub(rf"(?<!\w){re.escape(place)}(?!\w)", lambda _, actual=actual: actual, text)
         return text
 

@@ -101,6 +101,7 @@ def test_configuration(block: Block, tmp_path: Path) -> None:
 def test_every_block_is_tried_somehow() -> None:
     """Or says why not."""
     tried = {"sh", "python", *READERS}
+    tried.add("text")  # examples of docs/commands.md: test_pages.py
     told = {"not run", "tested by", "output"}
     left = [
         f"{each} {each.language}"

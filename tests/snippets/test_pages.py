@@ -42,7 +42,8 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-RUN = [page for page in PAGES if any(runs(block) for block in blocks(page))]
+BY_BROWSER = ROOT / "docs/tutorial.md"  # test_tutorial.py
+RUN = [page for page in PAGES if page != BY_BROWSER and any(runs(block) for block in blocks(page))]
 
 
 # ---------------------------------------------------------------- what a page takes for granted
@@ -243,12 +244,28 @@ def test_commands_that_are_not_run_are_possible(block: Block) -> None:
             parsed(words[words.index("s3lite") + 1 :])
 
 
+EXAMPLES = re.findall(
+    r"^s3lite [a-z].*", (ROOT / "docs/commands.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_of_the_command_line_are_possible(example: str) -> None:
+    """As the help shows them: a command, perhaps a pipe, perhaps what it is for behind it."""
+    parsed(shlex.split(re.split(r"\s{2,}|\s[|>]\s|\s*\\\\?$", example)[0])[1:])
+
+
 def parsed(words: list[str]) -> None:
     """A command line, as far as click gets before doing anything."""
     command: click.Command = cli
     context = None
     while True:
-        context = command.make_context(words[0], words[1:] if context else list(words), parent=context)
+        try:
+            context = command.make_context(words[0], words[1:] if context else list(words), parent=context)
+        except click.BadParameter as fault:  # the file or directory is the reader's
+            if "does not exist" in str(fault):
+                return
+            raise
         if not isinstance(command, click.Group):
             return
         rest = [*context._protected_args, *context.args]

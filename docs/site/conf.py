@@ -22,7 +22,10 @@ suppress_warnings = ["misc.highlighting_failure"]  # JSON with an ellipsis in it
 html_static_path = ["_static"]
 mermaid_width = mermaid_height = "auto"
 mermaid_fullscreen = False
-mermaid_init_config = {"startOnLoad": False, **{kind: {"useMaxWidth": False} for kind in ("flowchart", "sequence")}}
+mermaid_init_config = {
+    "startOnLoad": False,
+    **{kind: {"useMaxWidth": False} for kind in ("flowchart", "sequence")},
+}
 mermaid_use_local = os.environ.get("MERMAID_SCRIPT", "")
 
 

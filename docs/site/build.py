@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 
 # By what a reader is after (diataxis.fr): to learn, to get something done, to look something up, to understand.
 SECTIONS = {
-    "Tutorial": ["tutorial"],
+    "Tutorial": ["first-upload", "tutorial"],
     "How to": [
         "receivers", "callback-policies", "notifications", "access", "encryption", "logging", "oss", "console",
         "embedding", "testing", "operations", "scaling", "observability", "tuning",

@@ -20,12 +20,9 @@ suppress_warnings = ["misc.highlighting_failure"]  # JSON with an ellipsis in it
 
 # The script that draws diagrams: the site's own copy where there is one, so that reading it asks nobody else.
 html_static_path = ["_static"]
-mermaid_width = mermaid_height = "auto"
+mermaid_width = "auto"
+mermaid_height = "auto; max-height: 42rem"  # else small diagrams fill the page
 mermaid_fullscreen = False
-mermaid_init_config = {
-    "startOnLoad": False,
-    **{kind: {"useMaxWidth": False} for kind in ("flowchart", "sequence")},
-}
 mermaid_use_local = os.environ.get("MERMAID_SCRIPT", "")
 
 

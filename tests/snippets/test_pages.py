@@ -172,6 +172,7 @@ PREPARATIONS: dict[str, Callable[[Visit], None]] = {
     "docs/observability.md": observability,
     "docs/operations.md": operations,
     "docs/oss.md": oss,
+    "docs/first-upload.md": nothing,
     "docs/testing.md": nothing,
 }
 

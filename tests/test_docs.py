@@ -131,6 +131,25 @@ def test_compatibility_says_of_each_operation_what_it_answers_and_how_it_differs
     assert "`-N`" in cells["CopyObject"][2]
 
 
+@pytest.mark.parametrize(
+    "claim", sorted(set(re.findall(r"`(tests/[a-z0-9_/.]+\.py)(?:::(\w+))?`", EVERYTHING))), ids="::".join
+)
+def test_tests_that_documents_name_exist(claim: tuple[str, str]) -> None:
+    file, test = claim
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert not test or f"def {test}(" in text
+
+
+def test_claims_of_the_comparison_name_a_test_and_what_is_said_of_others_a_source() -> None:
+    text = TEXTS[ROOT / "docs/comparison.md"]
+    claims = text[text.index("## What s3lite has") : text.index("## Figures")].splitlines()
+    rows = [line.split(" | ") for line in claims if line.startswith("| ") and not line.startswith("| |")]
+    assert len(rows) > 10
+    for what, shown, others in rows:
+        assert "`tests/" in shown, what
+        assert re.search(r"https://|^ ?\|?$|none known|Ceph", others), what
+
+
 # ---------------------------------------------------------------- examples, run
 
 

@@ -34,7 +34,7 @@ ONE_DOOR = {
     "lxml": {"wire/xml.py"},
     "urllib3": {"callback/pools.py"},
     "sqlite3": {"catalog/sqlite.py"},
-    "rados": {"blobs/rados.py"},
+    "rados": {"blobs/rados_link.py"},
     "psycopg": {"catalog/postgres.py", "catalog/postgres_session.py"},
     "multipart": {"wire/form.py"},
     "prometheus_client": {"metrics.py"},

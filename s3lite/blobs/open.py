@@ -17,7 +17,8 @@ def open_blobs(settings: Settings) -> BlobStore:
     if scheme == "memory" and not path:
         return MemoryBlobs()
     if scheme == "rados":
-        from s3lite.blobs.rados import RadosBlobs, Target
+        from s3lite.blobs.rados import RadosBlobs
+        from s3lite.blobs.rados_link import Target
 
         return RadosBlobs(Target.parse(url), settings.rados)
     if scheme == "file" and path.startswith("/"):

@@ -7,7 +7,8 @@ from contract.storage_kit import StillClock, Writer, open_postgres, open_sqlite
 
 from s3lite.blobs.local import LocalBlobs
 from s3lite.blobs.memory import MemoryBlobs
-from s3lite.blobs.rados import RadosBlobs, Target
+from s3lite.blobs.rados import RadosBlobs
+from s3lite.blobs.rados_link import Target
 from s3lite.catalog.sqlite import MEMORY
 from s3lite.settings import RadosSettings
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from s3lite.blobs import rados as module
+from s3lite.blobs import rados, rados_link, rados_streams
 from s3lite.blobs.base import BlobsAwayError
-from s3lite.blobs.rados import RadosBlobs, Target
+from s3lite.blobs.rados import RadosBlobs
+from s3lite.blobs.rados_link import Target
 from s3lite.settings import RadosSettings, SettingsError
 
 STRIPE = 64 << 10
@@ -87,7 +88,8 @@ def test_an_upload_that_is_given_up_leaves_nothing(blobs):
 def test_a_sweep_removes_what_a_crash_left(rados_url, blobs, monkeypatch):
     script = f"""
 import os
-from s3lite.blobs.rados import RadosBlobs, Target
+from s3lite.blobs.rados import RadosBlobs
+from s3lite.blobs.rados_link import Target
 from s3lite.settings import RadosSettings
 store = RadosBlobs(Target.parse({rados_url!r}), RadosSettings())
 writer = store.create()
@@ -100,7 +102,7 @@ os._exit(0)
     subprocess.run([sys.executable, "-c", script], check=True)
     assert len(names(blobs)) == 3 + 19  # the first stripe was not written, as the last of all
     assert blobs.sweep_temporary(older_than_s=0) == (0, 0)  # it may be in progress on another node
-    monkeypatch.setattr(module, "_STALE_S", -60)
+    monkeypatch.setattr(rados, "STALE_S", -60)
     assert blobs.sweep_temporary(older_than_s=-60) == (1, 19 * STRIPE)
     assert names(blobs) == {kept, f"{kept}.1", f"{kept}.2"}
     assert names(blobs, "pending") == set()
@@ -114,7 +116,7 @@ def test_a_sweep_keeps_what_was_committed_before_its_mark_went(blobs):
 
 
 def test_a_blob_that_took_longer_than_a_sweep_waits_is_not_committed(blobs, monkeypatch):
-    monkeypatch.setattr(module, "_STALE_S", 0)
+    monkeypatch.setattr(rados_streams, "STALE_S", 0)
     with pytest.raises(OSError, match="took too long"):
         put(blobs, bytes(3 * STRIPE))
     assert names(blobs) == set()
@@ -137,9 +139,9 @@ def test_malformed_urls_are_refused(url):
 
 def test_a_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "rados", None)
-    monkeypatch.setattr(module, "_DEBIAN", "/nonexistent")
+    monkeypatch.setattr(rados_link, "_DEBIAN", "/nonexistent")
     with pytest.raises(SettingsError, match="apt install python3-rados"):
-        module.load_rados()
+        rados_link.load_rados()
 
 
 def test_a_missing_pool_and_a_wrong_key_are_errors_that_say_so(ceph_cluster, rados_url):

@@ -7,17 +7,21 @@ machine does falls on all of them alike.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import http.client
 import itertools
+import json
 import os
 import secrets
 import shutil
 import socket
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness import KIB, MIB, Client, Load, Signer, expect, pattern
@@ -79,9 +83,9 @@ class Figures:
 
     # -- small requests, per second
 
-    def _puts(self, targets: Iterator[str]) -> Iterator[bytes]:
+    def _puts(self, targets: Iterator[str], extra: dict[str, str] | None = None) -> Iterator[bytes]:
         for target in targets:
-            head = self._signer.head("PUT", target, payload=self._payload, length=SMALL)
+            head = self._signer.head("PUT", target, payload=self._payload, length=SMALL, extra=extra)
             yield head + self._body
 
     def put(self, seconds: float) -> float:
@@ -92,6 +96,23 @@ class Figures:
         done, took = self.load.run(iter(requests), seconds)
         self._written += targets[:done]
         return done / took
+
+    def put_with_callback(self, application: tuple[str, int]) -> Figure:
+        """As `put`; each upload asks an application, whose answer is the upload's."""
+        callback = {
+            "callbackUrl": f"http://{application[0]}:{application[1]}/",
+            "callbackBody": "bucket=${bucket}&object=${object}&size=${size}&etag=${etag}",
+        }
+        extra = {"x-amz-meta-callback": base64.b64encode(json.dumps(callback).encode()).decode()}
+
+        def measure(seconds: float) -> float:
+            number = next(self._round)
+            targets = (f"/{self.bucket}/called/{number}/{i:06}" for i in range(int(_MOST_PER_S * seconds)))
+            requests = list(self._puts(targets, extra))
+            done, took = self.load.run(iter(requests), seconds)
+            return done / took
+
+        return measure
 
     def delete(self, seconds: float) -> float:
         """What `put` made."""
@@ -279,6 +300,54 @@ def _receive(address: tuple[str, int], size: int, seconds: float) -> float:
                 left -= connection.recv_into(view)
             count += 1
         return count * size / MIB / (time.perf_counter() - begun)
+
+
+@contextmanager
+def nginx_rate(directory: Path, size: int = BIG) -> Iterator[Figure | None]:
+    """MiB/s of a file that nginx sends, to one client; None where nginx is not installed."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        yield None
+        return
+    home = directory / "nginx"
+    home.mkdir()
+    home.chmod(0o755)
+    with (home / "file").open("wb") as file:
+        file.writelines(pattern(size))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    conf = home / "nginx.conf"
+    conf.write_text(
+        ("user root; " if os.geteuid() == 0 else "")  # the directory is this user's alone
+        + f"daemon off; worker_processes 2; pid {home}/pid; error_log {home}/log; "
+        "events {} http { access_log off; sendfile on; tcp_nopush on; "
+        + "".join(f"{kind}_temp_path {home}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        + f"server {{ listen 127.0.0.1:{port}; root {home}; }} }}"
+    )  # fmt: skip
+    process = subprocess.Popen([program, "-c", str(conf), "-e", f"{home}/log"])
+    try:
+        for _ in range(100):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield lambda seconds: _fetch(port, seconds, size)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _fetch(port: int, seconds: float, size: int) -> float:
+    view = memoryview(bytearray(MIB))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    count, begun = 0, time.perf_counter()
+    while count == 0 or time.perf_counter() < begun + seconds:
+        connection.request("GET", "/file")
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.status
+        while answer.readinto(view):
+            pass
+        count += 1
+    return count * size / MIB / (time.perf_counter() - begun)
 
 
 # ---------------------------------------------------------------- rounds

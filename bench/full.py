@@ -29,9 +29,9 @@ import peers
 import report
 import tail
 from bodies import Bodies
-from figures import BIG, Figure, Figures, hello_rate, md5_rate, sendfile_rate, sync_rate
+from figures import BIG, Figure, Figures, hello_rate, md5_rate, nginx_rate, sendfile_rate, sync_rate
 from harness import Load, Signer
-from quick import HELLO_4K, HELLO_EMPTY, HELLO_PAGE, LIST_PAGE_BYTES, MD5, SENDFILE, SYNC
+from quick import HELLO_4K, HELLO_EMPTY, HELLO_PAGE, LIST_PAGE_BYTES, MD5, NGINX, SENDFILE, SYNC
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "performance"
 S3LITE = "s3lite"
@@ -45,7 +45,7 @@ class Subject:
     ) -> None:
         self.server = server
         self.order: dict[str, tuple[Figure, Load | None]] = {}
-        bench = Figures(signer, big=options.big, keys=options.keys)
+        bench = self.bench = Figures(signer, big=options.big, keys=options.keys)
         bench.prepare()
         for name, measure in bench.all(form=form).items():
             if name != "PUT 64 MiB":  # of the bodies below
@@ -59,6 +59,10 @@ class Subject:
         self.bodies = Bodies(signer, bench.bucket, size=options.big)
         for name, measure in self.bodies.all().items():
             self.order[name] = (measure, None)
+
+    def ask(self, application: tuple[str, int]) -> None:
+        """Measure uploads with a callback, too."""
+        self.order[report.CALLED] = (self.bench.put_with_callback(application), self.bench.load)
 
     def measure(self, name: str, seconds: float) -> dict[str, float]:
         """One figure once: rate, CPU ms per request or per 64 MiB, latencies in ms."""
@@ -88,9 +92,12 @@ def compared(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
             SYNC: sync_rate(directory),
             SENDFILE: stack.enter_context(sendfile_rate(directory, options.big)),
         }
-        server = stack.enter_context(harness.s3lite(directory))
+        nginx = stack.enter_context(nginx_rate(directory, options.big))
+        limits[NGINX] = nginx or limits[SENDFILE]
+        server = stack.enter_context(harness.s3lite(directory, S3LITE_CALLBACK_ALLOW="127.0.0.1"))
         idle_mib = server.memory_mib()
         subjects = {S3LITE: Subject(server, Signer(server.address), options)}
+        subjects[S3LITE].ask(other.address)
         durability = {S3LITE: "bytes and index synced (`full`)"}
         for name in () if options.no_peers else peers.found():
             peer = stack.enter_context(peers.running(name, directory))

@@ -164,7 +164,11 @@ SIZES = {}
 
 
 def application(environ, start_response):
-    """As many bytes as the path says."""
+    """As many bytes as the path says; to a callback, that all is well."""
+    if environ["REQUEST_METHOD"] == "POST":
+        environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "15")])
+        return (b'{"Status":"OK"}',)
     size = int(environ["PATH_INFO"][1:] or 0)
     body = SIZES.setdefault(size, b"x" * size)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(size))])
@@ -255,11 +259,18 @@ class Signer:
         return headers
 
     def head(
-        self, method: str, target: str, *, payload: str = EMPTY_SHA256, length: int | None = None
+        self,
+        method: str,
+        target: str,
+        *,
+        payload: str = EMPTY_SHA256,
+        length: int | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> bytes:
         """A request's head as it goes over the wire."""
         lines = [f"{method} {target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in self.headers(method, target, payload=payload).items()]
+        headers = self.headers(method, target, payload=payload, extra=extra)
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         if length is not None:
             lines += [f"Content-Length: {length}", "Content-Type: application/octet-stream"]
         return "\r\n".join([*lines, "", ""]).encode()

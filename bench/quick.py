@@ -33,7 +33,7 @@ from figures import (
 from harness import Gunicorn, Signer
 
 HELLO_EMPTY, HELLO_4K, HELLO_PAGE = "hello, empty", "hello, 4 KiB", "hello, 280 KB"
-MD5, SYNC, COPY, SENDFILE = "MD5, one core", "fdatasync 4 KiB", "copy + sync", "sendfile"
+MD5, SYNC, COPY, SENDFILE, NGINX = "MD5, one core", "fdatasync 4 KiB", "copy + sync", "sendfile", "nginx"
 
 # Figure: (its limit, the ratio that is aimed at); docs/performance.md has the reasons.
 GOALS = {

@@ -352,7 +352,9 @@ class Check:
             with self.store.catalog.read() as tx:
                 return tx.segments(version.row)
         checksum = version.checksum.value if version.checksum else ""
-        return [Segment(1, version.size, version.blob, version.etag, checksum)]
+        is_appendable = checksums.is_appendable(version.etag)  # and has no bytes yet
+        etag = checksums.md5_etag(b"") if is_appendable else version.etag
+        return [Segment(1, version.size, version.blob, etag, checksum)]
 
     def _is_current(self, version: ObjectVersion) -> bool:
         with self.store.catalog.read() as tx:

@@ -90,12 +90,12 @@ def small_bytes(store: Store, version: ObjectVersion) -> bytes | None:
 
 
 def segments(store: Store, version: ObjectVersion) -> list[Segment]:
-    """The parts of a multipart version, in order. Raises VersionGoneError: they go with its row."""
+    """The parts of a version, in order, without what was appended since. Raises VersionGoneError: they go with its row."""
     with store.catalog.read() as tx:
         found = tx.segments(version.row)
-    if len(found) != version.part_count:
+    if len(found) < version.part_count:
         raise VersionGoneError(Code.OperationAborted)
-    return found
+    return found[: version.part_count]
 
 
 def read_plain(

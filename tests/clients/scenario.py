@@ -87,6 +87,29 @@ def s3fs() -> None:
     assert fs.find(BUCKET) == [f"{BUCKET}/c"]
 
 
+def aiobotocore() -> None:
+    """aiobotocore by itself, several requests at once."""
+    import asyncio
+
+    from aiobotocore.session import get_session
+
+    async def work() -> None:
+        async with get_session().create_client(
+            "s3", endpoint_url=ENDPOINT, region_name="us-east-1"
+        ) as client:
+            names = [f"{KEY}-{number}" for number in range(8)]
+            await asyncio.gather(*(client.put_object(Bucket=BUCKET, Key=name, Body=SMALL) for name in names))
+            listed = await client.list_objects_v2(Bucket=BUCKET)
+            assert [each["Key"] for each in listed["Contents"]] == names
+            got = await client.get_object(Bucket=BUCKET, Key=names[0])
+            async with got["Body"] as body:
+                assert await body.read() == SMALL
+            keys = [{"Key": name} for name in names]
+            await client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})
+
+    asyncio.run(work())
+
+
 def pyarrow() -> None:
     """pyarrow, on the AWS SDK for C++: chunked bodies with trailers."""
     import pyarrow as pa
@@ -116,4 +139,10 @@ def pyarrow() -> None:
 
 
 if __name__ == "__main__":
-    {"boto3_old": boto3_old, "minio": minio, "s3fs": s3fs, "pyarrow": pyarrow}[sys.argv[1]]()
+    {
+        "boto3_old": boto3_old,
+        "minio": minio,
+        "s3fs": s3fs,
+        "aiobotocore": aiobotocore,
+        "pyarrow": pyarrow,
+    }[sys.argv[1]]()

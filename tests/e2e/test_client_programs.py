@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from s3lite.testing import LiveServer
 
 from .conftest import ROOT, Server
 
@@ -27,8 +30,7 @@ def missing(why: str) -> str:
     pytest.skip(why)
 
 
-@pytest.fixture
-def run(server: Server, bucket: str, tmp_path: Path):
+def runner(server: Server | LiveServer, bucket: str, directory: Path) -> Callable[..., str]:
     """Runs a program with the server's credential and nothing of this machine's own configuration."""
     clean = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     environment = clean | {
@@ -37,14 +39,14 @@ def run(server: Server, bucket: str, tmp_path: Path):
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "LC_ALL": "C.UTF-8",
-        "HOME": str(tmp_path),
+        "HOME": str(directory),
         "S3_ENDPOINT": server.endpoint,
         "S3_BUCKET": bucket,
     }
 
     def call(*words: str, **more: str) -> str:
         done = subprocess.run(
-            words, env=environment | more, cwd=tmp_path, capture_output=True, text=True, timeout=110
+            words, env=environment | more, cwd=directory, capture_output=True, text=True, timeout=110
         )
         assert done.returncode == 0, f"{words}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
@@ -52,12 +54,28 @@ def run(server: Server, bucket: str, tmp_path: Path):
     return call
 
 
+@pytest.fixture
+def run(server: Server, bucket: str, tmp_path: Path) -> Callable[..., str]:
+    return runner(server, bucket, tmp_path)
+
+
+SCENARIO = str(ROOT / "tests" / "clients" / "scenario.py")
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("old", "boto3_old"), ("libraries", "minio"), ("libraries", "s3fs"), ("libraries", "pyarrow")],
 )
 def test_libraries(run, kind: str, name: str) -> None:
-    run(program(kind, "python"), str(ROOT / "tests" / "clients" / "scenario.py"), name)
+    run(program(kind, "python"), SCENARIO, name)
+
+
+@pytest.mark.parametrize("name", ["aiobotocore", "s3fs", "pyarrow", "minio"])
+def test_libraries_reach_the_testing_kits_server(
+    s3lite_server: LiveServer, s3lite_bucket: str, tmp_path: Path, name: str
+) -> None:
+    """docs/testing.md: a real server, for clients that no patch of botocore reaches."""
+    runner(s3lite_server, s3lite_bucket, tmp_path)(program("libraries", "python"), SCENARIO, name)
 
 
 @pytest.mark.parametrize("signature", ["v4", "v2"])

@@ -14,9 +14,11 @@ from oss_signing import Oss
 
 from s3lite.app import Application, create_app
 from s3lite.callback.listen import Receiver
+from s3lite.core import lifecycle, read, write
 from s3lite.core.check import Check
 from s3lite.core.sweep import sweep
 from s3lite.settings import Settings
+from s3lite.times import Clock
 
 
 @pytest.fixture
@@ -89,10 +91,11 @@ def test_an_overwritten_object_is_no_longer_appendable(oss: Oss) -> None:
     assert oss.v1("GET", "/bucket/log").body == b"again"
 
 
-def test_an_append_of_nothing_makes_an_empty_object(oss: Oss) -> None:
+def test_an_append_of_nothing_makes_an_empty_object(oss: Oss, app: Application) -> None:
     answer = append(oss, 0, b"")
     assert answer.headers["x-oss-next-append-position"] == "0"
     assert answer.headers["x-oss-hash-crc64ecma"] == "0"
+    assert list(Check(app.services.store, deep=True).faults()) == []
     assert append(oss, 0, b"data").headers["x-oss-next-append-position"] == "4"
     assert append(oss, 4, b"").headers["x-oss-next-append-position"] == "4"
     assert oss.v1("GET", "/bucket/log").body == b"data"
@@ -254,3 +257,44 @@ def test_an_append_while_another_waits_is_told_so(
     assert (answer.code, answer.headers["x-oss-next-append-position"]) == ("PositionNotEqualToLength", "6")
     assert oss.v1("GET", "/bucket/log").body == b"onetwo"
     assert list(Check(store, deep=True).faults()) == []
+
+
+def test_a_reader_that_has_begun_sees_the_object_as_it_was(oss: Oss, app: Application) -> None:
+    append(oss, 0, b"one")
+    append(oss, 3, b"two")
+    store = app.services.store
+    with store.catalog.read() as tx:
+        seen = tx.current_version(tx.bucket("bucket").id, "log")
+    append(oss, 6, b"three")
+    assert b"".join(read.read(store, seen, offset=0, length=seen.size)) == b"onetwo"
+    assert [part.etag for part in read.segments(store, seen)] == [
+        hashlib.md5(piece).hexdigest() for piece in (b"one", b"two")
+    ]
+
+
+def test_lifecycle_spares_what_was_appended_to_meanwhile(
+    oss: Oss, s3: S3, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(oss, 0, b"old")
+    rule = (
+        b"<LifecycleConfiguration><Rule><Filter/><Status>Enabled</Status>"
+        b"<Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>"
+    )
+    assert s3.put("/bucket?lifecycle", rule).status == 200
+    store = app.services.store
+    now, commit, appended = Clock().time(), write.commit, []
+    monkeypatch.setattr(store.clock, "time", lambda: now + 3 * 86_400)
+
+    def after_an_append(*args: Any, **more: Any) -> Any:
+        """The transaction that would expire the object comes after one that appends."""
+        with monkeypatch.context() as patch:
+            patch.setattr(lifecycle.write, "commit", commit)
+            patch.setattr(store.clock, "time", lambda: now + 5)
+            appended.append(append(oss, 3, b"new").status)
+        return commit(*args, **more)
+
+    monkeypatch.setattr(lifecycle.write, "commit", after_an_append)
+    sweep(store)
+    assert appended == [200]
+    monkeypatch.undo()
+    assert oss.v1("GET", "/bucket/log").body == b"oldnew"

@@ -229,6 +229,19 @@ def form_post(world: World) -> None:
 
 
 @operation
+def append(world: World) -> None:
+    for key, sealed in (("log", {}), ("sealed-log", {"x-amz-server-side-encryption": "AES256"})):
+        name = f"{PLAIN}/{world.prefix}{key}"
+        found = expect(world.s3.get(f"/{name}"), 200, 404)
+        before = found.body if found.status == 200 else b""
+        tags = world.states[name][0].split(" ")[3] if before and world.states.get(name) else ""
+        body = world.chance.choice((world.small, world.large))()
+        with world.changing({name: [described(before + body, key, tags)]}):
+            headers = {"x-amz-meta-mark": key} | sealed
+            expect(world.s3.post(f"/{name}?append&position={len(before)}", body, headers))
+
+
+@operation
 def copy(world: World) -> None:
     source = world.existing()
     if source is not None:

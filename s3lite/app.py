@@ -42,6 +42,7 @@ from s3lite.exchange import Exchange, tell_bucket, tell_operator
 from s3lite.hooks import Event, Hooks
 from s3lite.ids import Ids
 from s3lite.model import ANONYMOUS, AccessKey, Account, Bucket, Identity, ObjectVersion, Rate, RequestHead
+from s3lite.names import tenant_of
 from s3lite.ops import cors, website
 from s3lite.responses import Response, StartResponse, error
 from s3lite.routes import BY_BODY, ROUTES, UNSIGNED, WEBSITE
@@ -214,7 +215,10 @@ class Application:
 
     def _answer(self, environ: Environ, exchange: Exchange) -> Response:
         head = exchange.head = request_head(
-            environ, self._domains, behind_proxy=self._is_trusted(environ.get("REMOTE_ADDR", ""))
+            environ,
+            self._domains,
+            behind_proxy=self._is_trusted(environ.get("REMOTE_ADDR", "")),
+            has_tenants=self._settings.compat.ceph,
         )
         if head.target.bucket == reserved.PREFIX and not head.target.virtual_host:
             if reserved.is_console(head) and self._settings.console.enabled:
@@ -332,7 +336,8 @@ class Application:
                 bucket = tx.bucket(name)
                 if bucket is not None and needs_version and version_id:
                     version = tx.version(bucket.id, key, version_id)
-        if bucket is None:
+        tenant = head.target.tenant
+        if bucket is None or (tenant is not None and tenant != tenant_of(bucket.owner_id)):
             raise S3Error(Code.NoSuchBucket, BucketName=name)
         expected = head.headers.get("x-amz-expected-bucket-owner")
         if expected and expected != bucket.owner_id:

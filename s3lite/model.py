@@ -414,6 +414,7 @@ class Target:
     bucket: str
     key: str
     virtual_host: bool = False  # bucket taken from Host, so it is not in the path
+    tenant: str | None = None  # whose the bucket must be, if `compat.ceph` let the path say TENANT:BUCKET
 
 
 @dataclass(frozen=True, slots=True)

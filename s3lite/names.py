@@ -21,6 +21,12 @@ def is_valid_user_id(name: str) -> bool:
     return len(name) <= 128 and _USER_ID.fullmatch(name) is not None
 
 
+def tenant_of(user_id: str) -> str:
+    """What stands before the ``$`` of an account's id; "" for an account without a tenant."""
+    tenant, dollar, _ = user_id.partition("$")
+    return tenant if dollar else ""
+
+
 def is_valid_bucket_name(name: str) -> bool:
     """True if ``name`` may be created: 3–63 of ``a-z 0-9 . -``, no ``..``, ``.-``, ``-.``, no IPv4 address."""
     return (

@@ -174,7 +174,7 @@ ROUTES = (
     Route("GET",    OBJECT,  "tagging",             "GetObjectTagging",                   "s3:GetObjectTagging",                 tagging.get_object_tagging),
     Route("PUT",    OBJECT,  "tagging",             "PutObjectTagging",                   "s3:PutObjectTagging",                 tagging.put_object_tagging),
     Route("DELETE", OBJECT,  "tagging",             "DeleteObjectTagging",                "s3:DeleteObjectTagging",              tagging.delete_object_tagging),
-    Route("GET",    OBJECT,  "torrent",             "GetObjectTorrent",                   "s3:GetObjectTorrent",                 None),
+    Route("GET",    OBJECT,  "torrent",             "GetObjectTorrent",                   "s3:GetObjectTorrent",                 probes.get_object_torrent),
     Route("GET",    OBJECT,  "retention",           "GetObjectRetention",                 "s3:GetObjectRetention",               object_lock.get_object_retention),
     Route("PUT",    OBJECT,  "retention",           "PutObjectRetention",                 "s3:PutObjectRetention",               object_lock.put_object_retention),
     Route("GET",    OBJECT,  "legal-hold",          "GetObjectLegalHold",                 "s3:GetObjectLegalHold",               object_lock.get_object_legal_hold),

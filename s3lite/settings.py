@@ -316,6 +316,19 @@ class TracingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CompatSettings:
+    """Whose word counts where servers of S3 differ (docs/compatibility.md)."""
+
+    ceph: bool = _setting(
+        False, "answer as Ceph's RADOS Gateway where it differs from S3, for clients that were written for it"
+    )
+    delete_with_uploads: bool = _setting(
+        True,
+        "delete a bucket together with its open multipart uploads, as S3 does; false: not before they are completed or aborted",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings. `load` makes one; `create_app` takes one."""
 
@@ -362,6 +375,7 @@ class Settings:
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    compat: CompatSettings = field(default_factory=CompatSettings)
 
     @property
     def worker_count(self) -> int:

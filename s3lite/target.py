@@ -22,11 +22,13 @@ _BLANKS = " \t"
 _PATH_SAFE = "/-_.~!$&'()*+,;=:@"
 
 
-def request_head(environ: Environ, domains: Sequence[str] = (), *, behind_proxy: bool = False) -> RequestHead:
+def request_head(
+    environ: Environ, domains: Sequence[str] = (), *, behind_proxy: bool = False, has_tenants: bool = False
+) -> RequestHead:
     """Read the head of a request.
 
     ``behind_proxy``: the peer is a trusted proxy, whose X-Forwarded-Host and -Proto say how the client
-    addressed the server. Raises InvalidURI when the path or query is not percent-encoded UTF-8.
+    addressed the server. ``has_tenants``: a path may begin with TENANT:BUCKET. Raises InvalidURI when the path or query is not percent-encoded UTF-8.
     """
     path, query = _raw_uri(environ)
     prefix = environ.get("SCRIPT_NAME", "")
@@ -38,7 +40,7 @@ def request_head(environ: Environ, domains: Sequence[str] = (), *, behind_proxy:
         path=path,
         query=query,
         headers=headers,
-        target=_target(path[len(mount) :], host, domains),
+        target=_target(path[len(mount) :], host, domains, has_tenants=has_tenants),
         query_items=parse_query(query) if query else (),
         mount_prefix=mount,
         origin=f"{scheme}://{host}",
@@ -107,7 +109,7 @@ def _headers(environ: Environ) -> dict[str, str]:
     return headers
 
 
-def _target(path: str, host: str, domains: Sequence[str]) -> Target:
+def _target(path: str, host: str, domains: Sequence[str], *, has_tenants: bool) -> Target:
     try:
         decoded = unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
@@ -119,6 +121,9 @@ def _target(path: str, host: str, domains: Sequence[str]) -> Target:
     if bucket:
         return Target(bucket, decoded, virtual_host=True)
     bucket, _, key = decoded.partition("/")
+    tenant, colon, name = bucket.partition(":")
+    if has_tenants and colon and name:
+        return Target(name, key, tenant=tenant)
     return Target(bucket, key)
 
 

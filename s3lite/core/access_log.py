@@ -162,44 +162,70 @@ def _rows(lines: Sequence[bytes]) -> list[bytes]:
 
 
 def check_target(store: Store, source: Bucket, logging: Logging) -> None:
-    """Raise InvalidTargetBucketForLogging, with what to do, unless lines about ``source`` may go where it says."""
+    """Raise InvalidTargetBucketForLogging, with what to do, unless lines about ``source`` may go where it says.
+
+    With `compat.ceph` the refusals have Ceph's codes, and the policy of another account's bucket may let the
+    lines in.
+    """
     with store.catalog.read() as tx:
         target = tx.bucket(logging.target)
     if target is None:
-        raise _refused(logging, "The target bucket for logging does not exist")
-    if target.owner_id != source.owner_id:
+        raise _refused(store, logging, "The target bucket for logging does not exist", Code.NoSuchKey)
+    if target.owner_id != source.owner_id and not store.settings.compat.ceph:
         raise _refused(
-            logging, "The owner for the bucket to be logged and the target bucket must be the same."
+            store, logging, "The owner for the bucket to be logged and the target bucket must be the same."
         )
-    _check_kind(store, target, logging)
+    _check_kind(store, source, target, logging)
     if not may_deliver(store, source, target, logging.prefix):
         raise _refused(
+            store,
             logging,
             "Let the logging service write there: by a statement of the target bucket's policy that allows "
             '{"Service": "logging.s3.amazonaws.com"} the action s3:PutObject on '
             f"arn:aws:s3:::{target.name}/{logging.prefix}*, or by the ACL log-delivery-write.",
+            Code.AccessDenied,
         )
 
 
-def _refused(logging: Logging, message: str) -> S3Error:
-    return S3Error(Code.InvalidTargetBucketForLogging, message, TargetBucket=logging.target)
+def _refused(store: Store, logging: Logging, message: str, in_ceph: Code = Code.InvalidArgument) -> S3Error:
+    code = in_ceph if store.settings.compat.ceph else Code.InvalidTargetBucketForLogging
+    return S3Error(code, message, TargetBucket=logging.target)
 
 
-def _check_kind(store: Store, target: Bucket, logging: Logging) -> None:
-    """User Guide, "Logging requests with server access logging": what a target bucket must not have."""
+def _check_kind(store: Store, source: Bucket, target: Bucket, logging: Logging) -> None:
+    """User Guide, "Logging requests with server access logging": what a target bucket must not have.
+
+    Ceph refuses more: "Bucket Logging" in its documentation.
+    """
     with store.catalog.read() as tx:
         payment = tx.bucket_config(target.id, "requestPayment")
         lock = tx.bucket_config(target.id, "object-lock")
     if payment == b"Requester":
-        raise _refused(logging, "The target bucket for logging must not have Requester Pays enabled.")
+        raise _refused(store, logging, "The target bucket for logging must not have Requester Pays enabled.")
     if lock is not None and object_lock.stored_configuration(lock) is not None:
         raise _refused(
-            logging, "The target bucket for logging must not have a default retention of Object Lock."
+            store,
+            logging,
+            "The target bucket for logging must not have a default retention of Object Lock.",
+        )
+    if store.settings.compat.ceph and (
+        target.id == source.id or CONFIG in target.configs or "encryption" in target.configs
+    ):
+        raise _refused(
+            store,
+            logging,
+            "The target bucket must be another, neither logged itself nor encrypted by default.",
         )
 
 
 def may_deliver(store: Store, source: Bucket, target: Bucket, key: str) -> bool:
-    """Whether the logging service may write ``key``: by the target's policy, or by the ACL's log-delivery group."""
+    """Whether the logging service may write ``key``: by the target's policy, or by the ACL's log-delivery group.
+
+    Another account's bucket is written to with `compat.ceph` alone, and by policy alone: an ACL names no source.
+    """
+    is_own = target.owner_id == source.owner_id
+    if not (is_own or store.settings.compat.ceph):
+        return False
     rules = access.rules_of(store.catalog, target)
     if rules.policy is not None:
         facts = {
@@ -213,7 +239,7 @@ def may_deliver(store: Store, source: Bucket, target: Bucket, key: str) -> bool:
         verdict = rules.policy.evaluate(_SERVICE, "s3:PutObject", arn, facts)
         if verdict is not None:
             return verdict is Verdict.ALLOW
-    return _by_acl(target, rules)
+    return is_own and _by_acl(target, rules)
 
 
 def _by_acl(target: Bucket, rules: Rules) -> bool:
@@ -284,8 +310,8 @@ def _publish(store: Store, destination: Destination, body: bytes, numbers: Seque
     source = Bucket(
         0, destination.source, destination.owner_id, 0, destination.region, Acl(destination.owner_id)
     )
-    if target is None or target.owner_id != source.owner_id:
-        raise _refused(logging, "The target bucket is gone.")
+    if target is None:
+        raise _refused(store, logging, "The target bucket is gone.")
     key = destination.key(store.clock.time(), store.ids.request())
     if not may_deliver(store, source, target, key):
         raise S3Error(Code.AccessDenied)

@@ -361,13 +361,12 @@ def completed(
 ) -> Encryption | None:
     """The encryption of the object that an upload becomes: its key bound to size and parts.
 
-    A customer may complete without the key, if the upload has no checksum algorithm; it stays as it is then.
-    Raises InvalidRequest (no key, another key).
+    A customer may complete without the key, if the upload has no checksum algorithm and the server does not
+    answer as Ceph's does; it stays as it is then. Raises InvalidRequest (no key, another key).
     """
     encryption = upload.encryption
-    if encryption is None or (
-        encryption.mode == CUSTOMER and customer is None and not upload.checksum_algorithm
-    ):
+    wants_key = bool(upload.checksum_algorithm) or store.settings.compat.ceph
+    if encryption is None or (encryption.mode == CUSTOMER and customer is None and not wants_key):
         return encryption
     key = _open(store, encryption, customer, _OPEN)
     if encryption.mode == CUSTOMER:

@@ -24,6 +24,12 @@ def create_bucket(ctx: Context) -> Response:
     lock (x-amz-bucket-object-lock-enabled) versioning is Enabled, too.
     """
     name = ctx.target.bucket
+    if ctx.target.tenant is not None:
+        raise S3Error(
+            Code.InvalidBucketName,
+            f"Create {name!r} without a tenant before it: a bucket belongs to whoever creates it.",
+            BucketName=f"{ctx.target.tenant}:{name}",
+        )
     check_bucket_name(name)
     account = ctx.caller.account
     assert account is not None  # the row's permission is never given to anonymous callers
@@ -46,6 +52,12 @@ def create_bucket(ctx: Context) -> Response:
         if existing is not None:
             if existing.owner_id != account.id:
                 raise S3Error(Code.BucketAlreadyExists, BucketName=name)
+            if ctx.settings.compat.ceph and existing.acl != acl:
+                raise S3Error(
+                    Code.BucketAlreadyExists,
+                    "The bucket is yours and has another ACL; change that by PutBucketAcl.",
+                    BucketName=name,
+                )
             return None
         if limit and len(tx.buckets(owner_id=account.id, limit=limit)) >= limit:
             raise S3Error(Code.TooManyBuckets, f"You have attempted to create more than {limit} buckets.")
@@ -64,7 +76,7 @@ def create_bucket(ctx: Context) -> Response:
         return made
 
     created = write.commit(ctx.store, work)
-    if created is None and region != "us-east-1":
+    if created is None and region != "us-east-1" and not ctx.settings.compat.ceph:
         raise S3Error(Code.BucketAlreadyOwnedByYou, BucketName=name)
     return empty(200, [("Location", f"/{name}")])
 
@@ -79,19 +91,28 @@ def head_bucket(ctx: Context) -> Response:
 
 
 def delete_bucket(ctx: Context) -> Response:
-    """DeleteBucket: remove an empty bucket; open multipart uploads go with it.
+    """DeleteBucket: remove an empty bucket; open multipart uploads go with it, unless the operator keeps them.
 
     The reference wants objects, versions and delete markers gone, and has uploads stand in the way in directory
-    buckets only. Object lock keeps a bucket by keeping its versions.
+    buckets only; aws-cli's `rb --force`, s3cmd and rclone therefore abort none before they delete a bucket, and
+    one that a crashed client left behind would defeat them. Object lock keeps a bucket by keeping its versions.
 
     Source: API Reference, DeleteBucket. Checked against AWS: never.
-    Errors: BucketNotEmpty (objects, versions or delete markers are left).
+    Errors: BucketNotEmpty (objects, versions or delete markers are left; with compat.delete_with_uploads off,
+    open uploads, too).
     """
+    keeps_uploads = not ctx.settings.compat.delete_with_uploads
 
     def work(tx: Tx) -> None:
         live = write.live_bucket(tx, ctx.bucket)
         if not tx.bucket_is_empty(live.id):
             raise S3Error(Code.BucketNotEmpty, BucketName=live.name)
+        if keeps_uploads and tx.list_uploads(live.id, lower=b"", upper=None, limit=1):
+            raise S3Error(
+                Code.BucketNotEmpty,
+                "The bucket has open multipart uploads: complete or abort them first (ListMultipartUploads).",
+                BucketName=live.name,
+            )
         tx.delete_bucket(live.id)
 
     write.commit(ctx.store, work)

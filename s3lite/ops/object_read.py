@@ -131,7 +131,9 @@ def object_headers(ctx: Context, version: ObjectVersion, overrides: dict[str, st
             ("Content-Security-Policy", "sandbox allow-scripts allow-forms allow-popups allow-downloads")
         )
     for name, value in head.metadata.items():
-        headers.append((upload_headers.META_PREFIX + name, encode_metadata(value)))
+        headers.append(
+            (upload_headers.META_PREFIX + name, encode_metadata(value, is_raw=ctx.settings.compat.ceph))
+        )
     if head.tags:
         headers.append(("x-amz-tagging-count", str(len(head.tags))))
     if head.storage_class != "STANDARD":
@@ -185,9 +187,9 @@ def _lock_headers(ctx: Context, version: ObjectVersion) -> Headers:
     return headers
 
 
-def encode_metadata(value: str) -> str:
-    """Metadata as it goes out: ASCII and non-UTF-8 bytes as they came, other UTF-8 by RFC 2047."""
-    if value.isascii():
+def encode_metadata(value: str, *, is_raw: bool) -> str:
+    """Metadata as it goes out: ASCII and non-UTF-8 bytes as they came, other UTF-8 by RFC 2047 if not ``is_raw``."""
+    if is_raw or value.isascii():
         return value
     raw = value.encode("latin-1", "replace")
     try:

@@ -33,5 +33,15 @@ def constant(root: str, body: str = "") -> Handler:
     return handler
 
 
+def get_object_torrent(ctx: Context) -> Response:
+    """GetObjectTorrent: no object has one.
+
+    Source: API Reference, GetObjectTorrent; S3 gave torrents up in April 2022. Checked against AWS: never.
+    Errors: NoSuchKey, always.
+    """
+    message = "No object has a torrent here: fetch the object itself, in parts by Range."
+    raise S3Error(Code.NoSuchKey, message, Key=ctx.key)
+
+
 get_bucket_accelerate_configuration = constant("AccelerateConfiguration")
 get_bucket_replication = absent(Code.ReplicationConfigurationNotFoundError)

@@ -132,6 +132,10 @@ class Tx(ReadTx, Protocol):
         It has been asked for in the same transaction. Readers that have it as it was read on undisturbed.
         """
 
+    @property
+    def parts_removed(self) -> int:
+        """Parts of the versions that this transaction removes; their references go at its end."""
+
     def remove_version(self, version: ObjectVersion) -> None:
         """Remove the row, drop its references; the newest remaining row of the key becomes the latest."""
 

@@ -282,6 +282,10 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         self._grow(version.bucket_id, segment.size, 0)
         return grown
 
+    @property
+    def parts_removed(self) -> int:
+        return sum(part_count for _, _, part_count, _ in self._removed)
+
     def remove_version(self, version: ObjectVersion) -> None:
         """One that is gone already is left at that."""
         removed = self._session.one(

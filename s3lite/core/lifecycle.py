@@ -14,6 +14,7 @@ Source: User Guide, "Managing the lifecycle of objects", "Expiring objects", "Li
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -187,21 +188,27 @@ class _Walk:
             self._act(self._due_uploads(prefix), self._abort)
 
     def _act(self, due: Iterator[T], act: Callable[[Tx, Bucket, T], None]) -> None:
-        """Do what is due, a batch in a transaction, while bucket and configuration are what they were."""
-        while batch := list(islice(due, _BATCH)):
+        """Do what is due, a batch in a transaction or some, while bucket and configuration are what they were."""
+        while batch := deque(islice(due, _BATCH)):
 
-            def work(tx: Tx, batch: Sequence[T] = batch) -> bool:
+            def work(tx: Tx, batch: Sequence[T] = batch) -> int:
                 live = tx.bucket(self._bucket.name)
                 if live is None or live.id != self._bucket.id:
-                    return False
+                    return 0
                 if tx.bucket_config(live.id, CONFIG) != self._document:
-                    return False
-                for item in batch:
+                    return 0
+                for done, item in enumerate(batch, 1):
                     act(tx, live, item)
-                return True
+                    if tx.parts_removed >= write.PARTS_AT_ONCE:
+                        return done
+                return len(batch)
 
-            if not write.commit(self._store, work, owes=self._events is not None, frees=True):
-                return
+            while batch:
+                done = write.commit(self._store, work, owes=self._events is not None, frees=True)
+                if not done:
+                    return
+                for _ in range(done):
+                    batch.popleft()
 
     # ------------------------------------------------------------ versions
 

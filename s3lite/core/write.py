@@ -44,6 +44,8 @@ from s3lite.wire.conditions import WriteConditions
 T = TypeVar("T")
 
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+PARTS_AT_ONCE = 10_000
+"""Parts of removed objects in one transaction, as many as one object may have: nobody else writes meanwhile."""
 _PIPELINE_FROM = 1 << 20  # below this, starting a thread costs more than it hides
 _PIPELINE_DEPTH = 3  # buffers between the reader and the hasher
 

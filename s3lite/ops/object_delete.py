@@ -44,7 +44,7 @@ def delete_object(ctx: Context) -> Response:
 
 
 def delete_objects(ctx: Context) -> Response:
-    """DeleteObjects: up to 1,000 keys in one transaction, each with its own outcome.
+    """DeleteObjects: up to 1,000 keys in one transaction, or some for huge objects, each with its own outcome.
 
     Source: API Reference, DeleteObjects. Checked against AWS: never.
     Errors: MalformedXML (no key, or more than allowed); InvalidRequest without Content-MD5 or checksum.
@@ -61,15 +61,21 @@ def delete_objects(ctx: Context) -> Response:
     tell = told.removed if told else None
     denied = {item for item in request.objects if not _may_delete(ctx, item)}
 
-    def work(tx: Tx) -> list[results.DeletedKey | results.DeleteFailure]:
-        return [
-            _failure(item, S3Error(Code.AccessDenied))
-            if item in denied
-            else _delete_one(ctx, tx, item, bypass=bypass, tell=tell)
-            for item in request.objects
-        ]
+    outcomes: list[results.DeletedKey | results.DeleteFailure] = []
 
-    outcomes = write.commit(ctx.store, work, owes=told is not None, frees=True)
+    def work(tx: Tx) -> list[results.DeletedKey | results.DeleteFailure]:
+        found: list[results.DeletedKey | results.DeleteFailure] = []
+        for item in request.objects[len(outcomes) :]:
+            if item in denied:
+                found.append(_failure(item, S3Error(Code.AccessDenied)))
+            else:
+                found.append(_delete_one(ctx, tx, item, bypass=bypass, tell=tell))
+            if tx.parts_removed >= write.PARTS_AT_ONCE:
+                break
+        return found
+
+    while len(outcomes) < len(request.objects):
+        outcomes += write.commit(ctx.store, work, owes=told is not None, frees=True)
     if access_log.CONFIG in ctx.bucket.configs:
         ctx.beside = list(map(_logged, outcomes))
     return xml(results.delete_result(outcomes, quiet=request.quiet))

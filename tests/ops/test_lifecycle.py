@@ -8,7 +8,7 @@ import pytest
 from client import S3
 
 from s3lite.app import Application
-from s3lite.core import lifecycle
+from s3lite.core import lifecycle, write
 from s3lite.core.lifecycle import Done
 from s3lite.core.store import Store
 from s3lite.core.sweep import sweep
@@ -244,6 +244,18 @@ def test_the_walk_goes_over_pages(app: Application, s3: S3, monkeypatch: pytest.
     configure(s3, f"{ALL}{NONCURRENT}", f"{ALL}{MARKERS}")
     assert run(app, 2.5) == Done(removed=10)
     assert s3.get("/bucket?versions").texts("Version/Key") == ["a", "b", "c"]
+
+
+def test_objects_of_many_parts_expire_some_at_a_time(
+    app: Application, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "PARTS_AT_ONCE", 2)
+    for key in "abcde":
+        upload_id = s3.start_upload(f"/bucket/{key}")
+        s3.complete(f"/bucket/{key}", upload_id, {1: s3.put_part(f"/bucket/{key}", upload_id, 1, b"part")})
+    configure(s3, f"{ALL}{EXPIRE}")
+    assert run(app, 2.5) == Done(expired=5)
+    assert s3.keys("bucket") == []
 
 
 def test_a_walk_ends_when_told(app: Application, s3: S3) -> None:

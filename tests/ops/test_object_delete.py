@@ -6,7 +6,11 @@ import base64
 import hashlib
 from xml.sax.saxutils import escape
 
+import pytest
 from client import S3, Answer
+
+from s3lite.app import Application
+from s3lite.core import write
 
 
 def delete_many(s3: S3, keys: list[str], *, quiet: bool = False) -> Answer:
@@ -76,3 +80,34 @@ def test_delete_objects_refuses_other_digests(s3: S3) -> None:
 def test_delete_objects_refuses_entities(s3: S3) -> None:
     body = b'<!DOCTYPE d [<!ENTITY e "x">]><Delete><Object><Key>&e;</Key></Object></Delete>'
     assert s3.post("/bucket?delete", body).code == "MalformedXML"
+
+
+def transactions(app: Application, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows with each transaction that writes."""
+    seen: list[object] = []
+    catalog = app.services.store.catalog
+    once = catalog.write
+
+    def write(work: object) -> object:
+        seen.append(work)
+        return once(work)
+
+    monkeypatch.setattr(catalog, "write", write)
+    return seen
+
+
+def test_objects_of_many_parts_go_some_at_a_time(
+    app: Application, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"k{number}" for number in range(5)]
+    for key in keys:
+        upload_id = s3.start_upload(f"/bucket/{key}")
+        s3.complete(f"/bucket/{key}", upload_id, {1: s3.put_part(f"/bucket/{key}", upload_id, 1, b"part")})
+    monkeypatch.setattr(write, "PARTS_AT_ONCE", 2)
+    seen = transactions(app, monkeypatch)
+    answer = delete_many(s3, [*keys, "missing"])
+    assert answer.texts("Deleted/Key") == [*keys, "missing"]
+    assert len(seen) == 3
+    assert s3.keys("bucket") == []
+    with app.services.store.catalog.read() as tx:
+        assert tx.reference_faults(limit=9) == []

@@ -69,11 +69,33 @@ def test_boto3_works_under_the_hosts_prefix(host: str, settings: Settings) -> No
         assert [row["Key"] for row in s3.list_objects_v2(Bucket="photos")["Contents"]] == ["a b/ü+.txt"]
 
 
-def test_flask_hears_of_uploads(settings: Settings) -> None:
+def uploads_of_a_user(base: str) -> Any:
+    """Carol signs in at the host, then stores without a signature; nobody else may. Returns the session."""
+    session = requests.Session()
+    assert session.put(f"{base}/storage/carols", timeout=10).status_code == 403
+    session.post(f"{base}/login", data={"user": "carol"}, timeout=10).raise_for_status()
+    assert session.put(f"{base}/storage/carols", timeout=10).status_code == 200
+    assert session.put(f"{base}/storage/carols/k", b"data", timeout=10).status_code == 200
+    assert requests.put(f"{base}/storage/carols/k", b"other", timeout=10).status_code == 403
+    forged = {"Sec-Fetch-Site": "cross-site"}
+    assert session.put(f"{base}/storage/carols/k", b"other", headers=forged, timeout=10).status_code == 403
+    assert session.get(f"{base}/storage/carols/k", timeout=10).content == b"data"
+    return session
+
+
+def test_flask_knows_its_users_and_hears_of_uploads(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASK_SECRET_KEY", "a secret of the test")
     with serving(example("flask", settings)) as base:
-        client(base).create_bucket(Bucket="photos")
-        client(base).put_object(Bucket="photos", Key="k", Body=b"data")
-        assert requests.get(f"{base}/uploads", timeout=10).json() == [{"key": "k", "size": 4}]
+        session = uploads_of_a_user(base)
+        told = session.get(f"{base}/uploads", timeout=10).json()
+        assert told == [{"key": "k", "size": 4, "by": "carol"}]
+
+
+def test_pyramid_knows_its_users_and_hears_of_uploads(settings: Settings) -> None:
+    with serving(example("pyramid", settings)) as base:
+        assert uploads_of_a_user(base).get(f"{base}/", timeout=10).json() == ["k"]
 
 
 def test_the_bare_hosts_users_keep_to_their_keys_and_sizes(settings: Settings) -> None:

@@ -27,7 +27,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     S3LITE_BIND=0.0.0.0:8000 \
     S3LITE_DATA_DIR=/data
-USER s3lite
+USER 10001
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \

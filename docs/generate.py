@@ -1,8 +1,8 @@
 """Fill the generated parts of the documents from the code; ``--check`` fails when one is stale.
 
 A part stands between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``. What is generated is
-what would go stale by hand: the operations (from ``s3lite.routes``) and the settings and limits (from
-``s3lite.settings``).
+what would go stale by hand: the operations (from ``s3lite.routes``), the settings and limits (from
+``s3lite.settings``), commands, errors, and the files of deploy/ that pages show.
 
     python docs/generate.py
 """
@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ DOCUMENTS = (
     "docs/limits.md",
     "docs/commands.md",
     "docs/errors.md",
+    "docs/operations.md",
+    "docs/scaling.md",
 )
 
 # Modules of s3lite/ops in the order and words of the README.
@@ -219,6 +222,12 @@ def _size(count: int) -> str:
 # ---------------------------------------------------------------- commands and errors
 
 
+def shipped(name: str, language: str) -> str:
+    """A file of deploy/, as it is there."""
+    text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
+    return f"```{language}\n{text}```"
+
+
 def commands() -> str:
     """Every command: what its parser says of it."""
     return "\n".join(_command(cli, "s3lite", None))
@@ -280,6 +289,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "limits": limits,
     "commands": commands,
+    "nginx": partial(shipped, "nginx.conf", "nginx"),
+    "caddy": partial(shipped, "Caddyfile", "caddy"),
+    "haproxy": partial(shipped, "haproxy.cfg", "haproxy"),
+    "unit": partial(shipped, "s3lite.service", "ini"),
+    "node_unit": partial(shipped, "node.conf", "ini"),
+    "compose": partial(shipped, "compose.yaml", "yaml"),
+    "compose_nodes": partial(shipped, "compose-nodes.yaml", "yaml"),
     "errors": errors,
 }
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)

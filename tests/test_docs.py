@@ -267,7 +267,7 @@ def test_the_image_runs_what_make_serve_runs() -> None:
     (command,) = instructions("CMD")
     assert json.loads(command) == ["gunicorn", "-c", "conf/gunicorn.conf.py", "wsgi"]
     assert " ".join(json.loads(command)) in (ROOT / "Makefile").read_text()
-    assert instructions("USER") == ["s3lite"]
+    assert instructions("USER") == ["10001"]
     assert instructions("VOLUME") == ["/data"]
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from s3lite.auth import claims, sigv2, sigv4
+from s3lite.auth import claims, differences, sigv2, sigv4
 from s3lite.auth import payload as payloads
 from s3lite.auth.payload import Payload
 from s3lite.auth.post_policy import PostPolicy
@@ -293,17 +293,20 @@ class Authenticator:
         credential = claim.credential
         key = self._key(credential.access_key, claims.security_token(head))
         secret = sigv4.signing_key(key.secret_key, credential.date, credential.region, credential.service)
-        first = ""
-        for request in self._v4_readings(head, claim, names, hosts):
-            text = sigv4.string_to_sign(claim.timestamp, credential.scope, request)
-            if sigv4.same(sigv4.signature(secret, text), claim.signature):
-                break
-            first = first or request
-        else:
-            text = sigv4.string_to_sign(claim.timestamp, credential.scope, first)
+
+        def fits(sent: RequestHead, hosts: Sequence[str] = ()) -> bool:
+            for request in self._v4_readings(sent, claim, names, hosts):
+                text = sigv4.string_to_sign(claim.timestamp, credential.scope, request)
+                if sigv4.same(sigv4.signature(secret, text), claim.signature):
+                    return True
+            return False
+
+        if not fits(head, hosts):
+            likeliest = next(self._v4_readings(head, claim, names, hosts))
+            text = sigv4.string_to_sign(claim.timestamp, credential.scope, likeliest)
             problem = claims.mismatch(key, text, claim.signature)
-            problem.details["CanonicalRequest"] = claims.shown(first)
-            raise problem
+            problem.details["CanonicalRequest"] = claims.shown(likeliest)
+            raise differences.name_it(problem, head, names, fits)
 
         def chunks() -> ChunkSigner:
             return ChunkSigner(secret, claim.timestamp, credential.scope, claim.signature)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +48,7 @@ def ini(text: str, directory: Path) -> None:
     gunicorn = home / ".venv/bin/gunicorn"
     gunicorn.parent.mkdir(parents=True)
     gunicorn.symlink_to("/bin/true")
-    if "[Service]" not in text:
+    if "ExecStart=" not in text:
         text = f"[Service]\nExecStart=/bin/true\n{text}"
     unit = directory / "s3lite.service"
     unit.write_text(text.replace("/opt/s3lite", str(home)))
@@ -74,8 +76,23 @@ def haproxy(text: str, directory: Path) -> None:
     accepted(program("haproxy"), "-c", "-q", "-f", str(directory / "haproxy.cfg"))
 
 
-def yaml_document(text: str, _directory: Path) -> None:
-    assert isinstance(yaml.safe_load(text), dict)
+def caddy(text: str, directory: Path) -> None:
+    (directory / "Caddyfile").write_text(text)
+    done = subprocess.run(
+        [program("caddy"), "validate", "--adapter", "caddyfile", "--config", str(directory / "Caddyfile")],
+        capture_output=True, text=True, check=False, env=os.environ | {"HOME": str(directory)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def yaml_document(text: str, directory: Path) -> None:
+    """YAML, and what its schema says where it is a compose file."""
+    document = yaml.safe_load(text)
+    assert isinstance(document, dict)
+    if "services" in document:
+        (directory / "compose.yaml").write_text(text)
+        check = ["-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+        accepted(sys.executable, *check, str(directory / "compose.yaml"))
 
 
 def mermaid(text: str, _directory: Path) -> None:
@@ -88,6 +105,7 @@ READERS: dict[str, Callable[[str, Path], None]] = {
     "ini": ini,
     "nginx": nginx,
     "haproxy": haproxy,
+    "caddy": caddy,
     "yaml": yaml_document,
     "mermaid": mermaid,
 }

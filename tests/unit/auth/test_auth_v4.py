@@ -366,6 +366,28 @@ def test_mismatch_shows_what_was_expected_to_be_signed_and_nothing_secret() -> N
     assert real not in str(error.details)
 
 
+@pytest.mark.parametrize(
+    ("signed", "arrived", "named", "said"),
+    [
+        ({"accept-encoding": "identity"}, {"accept-encoding": "gzip"}, "accept-encoding", "'identity'"),
+        ({"connection": "keep-alive"}, {"connection": "close"}, "connection", "as 'close'"),
+        ({"x-amz-meta-a": "1"}, {"x-amz-meta-a": None}, "x-amz-meta-a", "did not arrive"),
+        ({}, {"host": "inner", "x-forwarded-host": "s3.test"}, "host", "http.endpoint_aliases"),
+        ({}, {"host": "inner", "x-original-host": "s3.test"}, "host", "x-original-host"),
+        ({"x-amz-meta-a": "1"}, {"x-amz-meta-a": "2"}, "", "signing method."),
+        ({}, {"host": "inner", "x-forwarded-host": "other"}, "", "signing method."),
+    ],
+)
+def test_a_mismatch_names_the_header_that_a_proxy_has_changed(
+    signed: dict[str, str], arrived: dict[str, str | None], named: str, said: str
+) -> None:
+    request = hand_signed(host="s3.test", headers=signed)
+    headers = {name: value for name, value in {**request.headers, **arrived}.items() if value is not None}
+    error = refused(replace(request, headers=headers), Code.SignatureDoesNotMatch)
+    assert error.details.get("HeaderThatDiffers", "") == named
+    assert said in error.message
+
+
 def test_security_tokens() -> None:
     refused(hand_signed(headers={"x-amz-security-token": "t"}), Code.InvalidToken)
     refused(presigned(f"{URL}?X-Amz-Security-Token=t"), Code.InvalidToken)

@@ -399,16 +399,35 @@ class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
             lines = self.default_headers() + [f"{name}: {value}\r\n" for name, value in self.headers]
             self._head = "".join([*lines, "\r\n"]).encode("latin-1")
             self.headers_sent = True
-            if self.response_length is not None and self.response_length > _LONG_ANSWER:
-                waiting.ahead()
 
     def _emit_body(self, data: bytes) -> None:
-        if self.chunked or len(data) > _HEAD_AT_ONCE:
+        if self.chunked:
             self._flush(more=True)
             super()._emit_body(data)
+            return
+        if self._is_long and len(data) != self.response_length:
+            waiting.ahead()  # the rest has to be read first
+        head, self._head = self._head, b""
+        if head and len(data) <= _HEAD_AT_ONCE:
+            self._send(head + data)
         else:
-            head, self._head = self._head, b""
-            self.sock.sendall(head + data if head else data)
+            self._send(head, data)
+
+    @property
+    def _is_long(self) -> bool:
+        return self.response_length is not None and self.response_length > _LONG_ANSWER
+
+    def _send(self, *pieces: bytes) -> None:
+        """Send at once what the socket takes. For the rest this thread waits without the lead."""
+        sent = 0
+        if not isinstance(self.sock, ssl.SSLSocket):
+            with suppress(BlockingIOError):
+                sent = self.sock.sendmsg(pieces, (), socket.MSG_DONTWAIT)
+        for piece in pieces:
+            if sent < len(piece):
+                waiting.ahead()
+                self.sock.sendall(memoryview(piece)[sent:])
+            sent = max(sent - len(piece), 0)
 
     def write_file(self, respiter: Any) -> None:
         if self.sendfile(respiter):
@@ -423,6 +442,8 @@ class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
         if (data := self._small_piece(respiter.filelike)) is not None:
             self._emit_body(data)
             return True
+        if self._is_long:
+            waiting.ahead()
         self._flush(more=True)
         return bool(super().sendfile(respiter))
 

@@ -168,7 +168,7 @@ def main() -> int:
     (options.out / "tables.md").write_text(tables)
     print(tables)
     if options.out == OUT:
-        report.splice(OUT.with_suffix(".md"), tables)
+        report.splice(OUT.with_suffix(".md"), tables, by="bench/full.py")
         (OUT / "tables.md").unlink()
     report.plots(found, options.out)
     return 0

@@ -31,12 +31,14 @@ from s3lite.times import Clock
 SIZES = (4 * KIB, 32 * KIB, 256 * KIB, 2 * MIB, 16 * MIB, 128 * MIB)
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BATCH = 2000
+PER_DIRECTORY = 1000  # keys that `fill` makes under each common prefix
 
 
-def fill(data_dir: Path, bucket: str, first: int, last: int, *, under: str = "many") -> None:
-    """Enter empty objects straight into the index: ``under/00/00000000`` and on, 1,000 a directory."""
-    settings = load(environ={**harness.server_environment(data_dir, 0), "S3LITE_DURABILITY": "relaxed"})
-    storage = bootstrap.prepare(settings, clock=Clock(), ids=Ids())
+def fill(data_dir: Path, bucket: str, first: int, last: int, *, under: str = "many", **settings: str) -> None:
+    """Enter empty objects straight into the index: ``under/00000/00000000`` and on."""
+    environment = harness.server_environment(data_dir, 0, **settings)
+    loaded = load(environ={**environment, "S3LITE_DURABILITY": "relaxed"})
+    storage = bootstrap.prepare(loaded, clock=Clock(), ids=Ids())
     acl, head = Acl("root"), ObjectHead()
 
     def work(tx: Tx, numbers: range) -> None:
@@ -44,7 +46,7 @@ def fill(data_dir: Path, bucket: str, first: int, last: int, *, under: str = "ma
         assert found is not None
         for number in numbers:
             tx.insert_version(
-                bucket_id=found.id, key=f"{under}/{number // 1000:05}/{number:08}", version_id="null", size=0,
+                bucket_id=found.id, key=f"{under}/{number // PER_DIRECTORY:05}/{number:08}", version_id="null", size=0,
                 etag="d41d8cd98f00b204e9800998ecf8427e", modified_ms=1_700_000_000_000 + number,
                 owner_id="root", head=head, acl=acl,
             )  # fmt: skip

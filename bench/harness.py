@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import itertools
 import json
 import os
 import secrets
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -403,10 +404,15 @@ def path_of(bucket: str, key: str) -> str:
 
 
 class Load:
-    """Replays small requests over kept-alive connections, one outstanding on each, by one epoll loop."""
+    """Replays small requests over kept-alive connections, one outstanding on each, by one epoll loop.
 
-    def __init__(self, address: tuple[str, int], connections: int) -> None:
-        self._address = address
+    ``more`` are addresses that have the requests of the first, too: connections go round all of them.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], connections: int, *, more: Sequence[tuple[str, int]] = ()
+    ) -> None:
+        self._addresses = itertools.cycle((address, *more))
         self._count = connections
         self.latencies_s: list[float] = []  # of all runs
 
@@ -457,7 +463,7 @@ class Load:
         return done, last - begun
 
     def _connect(self, poll: select.epoll) -> socket.socket:
-        connection = socket.create_connection(self._address, 30)
+        connection = socket.create_connection(next(self._addresses), 30)
         connection.settimeout(None)  # a timeout would cost a system call before each other one
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         poll.register(connection.fileno(), select.EPOLLIN)

@@ -125,9 +125,9 @@ def _lines(title: str, lines: dict[str, dict[str, float]]) -> str:
     return text + "\n"
 
 
-def splice(document: Path, text: str) -> None:
-    """Replace what stands between the marks of a document."""
-    begin, end = "<!-- measured: bench/full.py -->\n", "<!-- end of measured -->"
+def splice(document: Path, text: str, *, by: str) -> None:
+    """Replace what stands between a script's marks in a document."""
+    begin, end = f"<!-- measured: {by} -->\n", "<!-- end of measured -->"
     before, _, rest = document.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)
     document.write_text(f"{before}{begin}\n{text.rstrip()}\n\n{end}{after}", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,23 @@ def test_callbacks_that_wait_are_measured_beside_none(tmp_path: Path) -> None:
     )  # fmt: skip
     found = json.loads(figures.read_text())["sync"]["rates"]
     assert all(line["ratio"] > 0 for line in found.values())
+
+
+def test_engines_are_measured_beside_one_another(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    try:
+        text = run(
+            "engines.py", "--rounds", "1", "--seconds", "0.05", "--settle", "0", "--keys", "1500",
+            "--big", "100000", "--part", str(5 << 20), "--parts", "2", "--json", str(figures),
+        )  # fmt: skip
+    except AssertionError as error:
+        if "is not installed" in str(error) and os.environ.get("CI") != "true":
+            pytest.skip(str(error).strip())
+        raise
+    found = json.loads(figures.read_text())
+    assert all({"PostgreSQL + RADOS", "SQLite + files"} <= set(line) for line in found.values())
+    assert found["page of 2 common prefixes"]["PostgreSQL + RADOS"]["cpu_ms"] > 0
+    assert "| CompleteMultipartUpload of them | " in text
 
 
 def test_memory_of_workers(tmp_path: Path) -> None:

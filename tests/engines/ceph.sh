@@ -9,11 +9,12 @@
 #   ceph.sh admin DIR ARGUMENT…  the command ceph as client.admin
 #   ceph.sh install              Debian's packages, as root
 #
-# OSDs keep their data in a sparse file each (BlueStore, 6 GiB at most). Clients authenticate by cephx:
+# OSDs keep their data in a sparse file each (BlueStore, CEPH_OSD_GIB at most: 6). Clients authenticate by cephx:
 # DIR/ceph.conf and DIR/client.keyring (user s3lite, who may use that pool only) are what a node needs.
 set -euo pipefail
 
 OSDS=${CEPH_OSDS:-3}
+GIB=${CEPH_OSD_GIB:-6}
 POOL=s3lite
 
 say() { printf '%s\n' "$*" >&2; }
@@ -103,7 +104,7 @@ osd data = $DIR/osd.\$id
 osd memory target = 939524096
 osd objectstore = bluestore
 bluestore block create = true
-bluestore block size = 6442450944
+bluestore block size = $((GIB << 30))
 bluestore block wal size = 0
 bluestore block db size = 0
 CONF

@@ -150,13 +150,15 @@ class Tx(ReadTx, Protocol):
     ) -> None:
         """Replace what is given. Whether a lock may be replaced is the caller's to decide."""
 
-    def put_annotation(self, row: int, annotation: Annotation, *, stored: Stored | None) -> None:
+    def put_annotation(
+        self, version: ObjectVersion, annotation: Annotation, *, stored: Stored | None
+    ) -> None:
         """Add or replace a version's annotation; ``stored`` None: its blob is known and gets one more reference.
 
         Whoever changes annotations has asked for the version in the same transaction.
         """
 
-    def remove_annotation(self, row: int, name: str) -> bool:
+    def remove_annotation(self, version: ObjectVersion, name: str) -> bool:
         """False when it is not there."""
 
     # -- multipart

@@ -336,6 +336,17 @@ CREATE TABLE annotations (
 ) WITHOUT ROWID;
 """
 
+# Quotas had not counted the bytes of annotations.
+_ANNOTATIONS_IN_QUOTAS = """
+UPDATE quotas SET bytes = bytes + (
+    SELECT coalesce(sum(annotations.size), 0)
+    FROM annotations
+    JOIN versions ON versions.row = annotations.row
+    JOIN buckets ON buckets.id = versions.bucket_id
+    WHERE subject IN ('bucket ' || buckets.id, 'account ' || buckets.owner_id)
+);
+"""
+
 
 def _statements(script: str) -> tuple[str, ...]:
     return tuple(statement for part in script.split(";") if (statement := part.strip()))
@@ -352,5 +363,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_ACCESS_LOG),
     _statements(_QUOTAS),
     _statements(_ANNOTATIONS),
+    _statements(_ANNOTATIONS_IN_QUOTAS),
 )
 """Migration n (from 1) is ``MIGRATIONS[n - 1]``: its statements run in one transaction."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from s3lite.catalog import rows
-from s3lite.model import Annotation, BlobId, Stored
+from s3lite.model import Annotation, BlobId, ObjectVersion, Stored
 
 if TYPE_CHECKING:
     from s3lite.catalog.sql import Session
@@ -47,14 +47,18 @@ class _Counting(Protocol):
     def _add(self, stored: Stored | None) -> None: ...
     def _hold(self, blob: BlobId | None) -> None: ...
     def _release(self, blob: BlobId | None) -> None: ...
+    def _grow(self, bucket_id: int, size: int, objects: int) -> None: ...
     def annotation(self, row: int, name: str) -> Annotation | None: ...
 
 
 class AnnotationChanges:
     """Changes of them, inside a transaction."""
 
-    def put_annotation(self: _Counting, row: int, annotation: Annotation, *, stored: Stored | None) -> None:
+    def put_annotation(
+        self: _Counting, version: ObjectVersion, annotation: Annotation, *, stored: Stored | None
+    ) -> None:
         """A blob or a version that is gone is a LookupError."""
+        row = version.row
         if stored is None:
             self._hold(annotation.blob)
         else:
@@ -80,15 +84,18 @@ class AnnotationChanges:
                 annotation.sealed_key,
             ),
         )
+        self._grow(version.bucket_id, annotation.size - (replaced.size if replaced is not None else 0), 0)
         if replaced is not None:
             self._release(replaced.blob)
 
-    def remove_annotation(self: _Counting, row: int, name: str) -> bool:
+    def remove_annotation(self: _Counting, version: ObjectVersion, name: str) -> bool:
         removed = self._session.one(
-            "DELETE FROM annotations WHERE row = ? AND name = ? RETURNING blob", (row, name.encode())
+            "DELETE FROM annotations WHERE row = ? AND name = ? RETURNING blob, size",
+            (version.row, name.encode()),
         )
         if removed is None:
             return False
         self._release(removed[0])
-        self._session.run(_COUNT, (-1, row))
+        self._grow(version.bucket_id, -removed[1], 0)
+        self._session.run(_COUNT, (-1, version.row))
         return True

@@ -5,7 +5,7 @@ says so. What a transaction adds and takes away is summed up and written once, w
 statement, which waits for others that count the same bucket, so that the sum it gives back is exact. A
 transaction that has read its bucket anyhow asks nothing for buckets that are not counted.
 
-Counted are the bytes of versions and of parts of open uploads, copies in full, and the number of versions
+Counted are the bytes of versions, of their annotations and of parts of open uploads, copies in full, and the number of versions
 that are no delete markers.
 """
 # ruff: noqa: S608  # only the constants of this package are put together; values are always bound
@@ -28,6 +28,8 @@ _HELD = """
 SELECT id, owner_id,
        (SELECT coalesce(sum(size), 0) FROM versions WHERE bucket_id = buckets.id) +
        (SELECT coalesce(sum(parts.size), 0) FROM parts JOIN uploads ON uploads.row = upload_row
+        WHERE bucket_id = buckets.id) +
+       (SELECT coalesce(sum(annotations.size), 0) FROM annotations JOIN versions ON versions.row = annotations.row
         WHERE bucket_id = buckets.id) AS size,
        (SELECT count(*) FROM versions WHERE bucket_id = buckets.id AND NOT is_delete_marker) AS n
 FROM buckets"""
@@ -115,6 +117,12 @@ class QuotaChanges:
                 "SELECT coalesce(sum(size), 0) FROM parts WHERE upload_row = ?", (upload_row,)
             )
             self._grow(bucket_id, -row[0] if row else 0, 0)
+
+    def _grow_by_annotations(self, bucket_id: int, row: int) -> None:
+        """The annotations of a version that has gone."""
+        if self._is_counted(bucket_id):
+            found = self._session.one("SELECT coalesce(sum(size), 0) FROM annotations WHERE row = ?", (row,))
+            self._grow(bucket_id, -found[0] if found else 0, 0)
 
     def settle_quotas(self) -> list[Quota]:
         """Write what has been added and taken away since; the quotas concerned, as they are now."""

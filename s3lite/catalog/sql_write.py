@@ -296,6 +296,8 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         if removed is None:
             return
         blob, part_count, was_latest, size, was_marker, annotated = removed
+        if annotated:
+            self._grow_by_annotations(version.bucket_id, version.row)
         self._grow(version.bucket_id, -size, 0 if was_marker else -1)
         if was_latest:
             self._session.run(_PROMOTE, (version.bucket_id, version.key.encode()))

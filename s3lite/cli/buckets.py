@@ -156,7 +156,7 @@ def bucket_remove(name: str) -> None:
 def bucket_quota(name: str, max_bytes: int | None, max_objects: int | None) -> None:
     """Bound what a bucket may hold, or show how much of that is used.
 
-    Counted are all versions and the parts of open uploads, copies in full, but no delete markers. What
+    Counted are all versions, their annotations and the parts of open uploads, copies in full, but no delete markers. What
     would go beyond is refused with 403 QuotaExceeded; what is there stays. Setting a quota counts the
     bucket, and uploads to it wait for that.
 

@@ -60,7 +60,7 @@ def put(
             lock.check_removal(live.lock, store.clock.time_ms(), bypass=bypass)
         elif live.annotations >= store.settings.limits.annotations:
             raise S3Error(Code.AnnotationLimitExceeded)
-        tx.put_annotation(live.row, made.annotation, stored=made.stored)
+        tx.put_annotation(live, made.annotation, stored=made.stored)
         if tell is not None:
             tell(tx)
 
@@ -108,7 +108,7 @@ def remove(
         if tx.annotation(live.row, name) is None:
             return
         lock.check_removal(live.lock, store.clock.time_ms(), bypass=bypass)
-        tx.remove_annotation(live.row, name)
+        tx.remove_annotation(live, name)
         if tell is not None:
             tell(tx)
 

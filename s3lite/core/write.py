@@ -331,7 +331,7 @@ def publish(
             lock=lock.at_publication(tx, live, new.lock, modified_ms),
         )
         if new.annotations_of is not None:
-            attach(tx, version.row, new.annotations_of.row, new.annotations)
+            attach(tx, version, new.annotations_of.row, new.annotations)
         if tell is not None:
             tell(tx, live, version)
         return version
@@ -350,13 +350,13 @@ def publish(
         ) from gone
 
 
-def attach(tx: Tx, row: int, source_row: int, wanted: Sequence[NewAnnotation]) -> None:
+def attach(tx: Tx, version: ObjectVersion, source_row: int, wanted: Sequence[NewAnnotation]) -> None:
     """Write the annotations of a copy. Raises OperationAborted when its source has others by now."""
     now = [(annotation.name, annotation.etag) for annotation in tx.annotations(source_row)]
     if now != [(each.annotation.name, each.annotation.etag) for each in wanted]:
         raise S3Error(Code.OperationAborted)
     for each in wanted:
-        tx.put_annotation(row, each.annotation, stored=each.stored)
+        tx.put_annotation(version, each.annotation, stored=each.stored)
 
 
 def commit(store: Store, work: Callable[[Tx], T], *, owes: bool = False, frees: bool = False) -> T:

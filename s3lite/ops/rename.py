@@ -77,7 +77,7 @@ def _rename(ctx: Context, tx: Tx, source_key: str, absent: Code, told: Events | 
     )
     if source.annotations:  # they go with it when this transaction ends
         for annotation in tx.annotations(source.row):
-            tx.put_annotation(renamed.row, annotation, stored=None)
+            tx.put_annotation(renamed, annotation, stored=None)
     if told is not None:
         told.created("Copy")(tx, live, renamed)
         told.removed(tx, live, notify.DELETE, source)

@@ -766,7 +766,7 @@ def annotate(catalog, version, name, stored, *, is_new=True, size=4):
 
     def work(tx):
         live = tx.version(version.bucket_id, version.key, version.version_id)
-        tx.put_annotation(live.row, annotation, stored=stored if is_new else None)
+        tx.put_annotation(live, annotation, stored=stored if is_new else None)
 
     catalog.write(work)
     return annotation
@@ -790,8 +790,8 @@ def test_annotations_release_their_bytes_once(catalog, writer, bucket):
     annotate(catalog, version, "n", second)
     assert ask(catalog, lambda tx: tx.is_referenced(first.id))
     assert ask(catalog, lambda tx: tx.version_at(version.row)).annotations == 1
-    assert catalog.write(lambda tx: tx.remove_annotation(copy.row, "n"))
-    assert not catalog.write(lambda tx: tx.remove_annotation(copy.row, "n"))
+    assert catalog.write(lambda tx: tx.remove_annotation(copy, "n"))
+    assert not catalog.write(lambda tx: tx.remove_annotation(copy, "n"))
     catalog.write(lambda tx: tx.remove_version(tx.version(bucket.id, "k", "null")))
     due = ask(catalog, lambda tx: tx.due_garbage(before_ms=1 << 50, limit=9))
     assert {each.blob for each in due} == {first.id, second.id}
@@ -804,5 +804,7 @@ def test_an_annotation_of_what_is_gone_is_a_lookup_error(catalog, writer, bucket
         annotate(catalog, version, "n", writer.stored(), is_new=False)
     gone = Annotation("n", 0, "e", 7, None, Checksum("CRC32", "AAAAAA=="))
     with pytest.raises(LookupError):
-        catalog.write(lambda tx: tx.put_annotation(version.row + 9, gone, stored=None))
+        catalog.write(
+            lambda tx: tx.put_annotation(dataclasses.replace(version, row=version.row + 9), gone, stored=None)
+        )
     assert ask(catalog, lambda tx: tx.annotations(version.row)) == []

@@ -194,3 +194,25 @@ def test_a_bucket_without_a_quota_is_not_counted(s3: S3) -> None:
     with s3.wsgi.services.store.catalog.read() as tx:
         assert tx.quotas() == []
         assert tx.bucket("bucket").configs == frozenset()
+
+
+def test_annotations_count_in_full_and_are_freed(s3: S3) -> None:
+    s3.put("/bucket/a", b"12345")
+    note = "/bucket/{}?annotation&annotationName=n"
+    assert s3.put(note.format("a"), b"123").status == 200
+    bound(s3, max_bytes=18)
+    assert used(s3) == (8, 1)
+    assert s3.put(note.format("a"), b"1234").status == 200  # replaces
+    assert s3.put("/bucket/b", headers={"x-amz-copy-source": "/bucket/a"}).status == 200
+    assert used(s3) == (18, 2)
+    answer = s3.put(note.format("b"), b"12345")
+    assert (answer.status, answer.code) == (403, "QuotaExceeded")
+    assert s3.get(note.format("b")).body == b"1234"
+    assert s3.delete(note.format("b")).status == 204
+    assert used(s3) == (14, 2)
+    assert s3.put("/bucket/c?renameObject", headers={"x-amz-rename-source": "a"}).status == 200
+    assert used(s3) == (14, 2)
+    s3.delete("/bucket/c")
+    assert used(s3) == (5, 1)
+    bound(s3, max_bytes=100)  # counts anew
+    assert used(s3) == (5, 1)

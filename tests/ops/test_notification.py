@@ -298,6 +298,22 @@ def test_tags_acls_and_renames_are_told(s3: S3, receiver: Receiver) -> None:
     assert (tagged["eventVersion"], set(tagged["s3"]["object"])) == ("2.3", {"key", "eTag"})
 
 
+def test_annotations_are_told_to_those_who_ask_for_them(s3: S3, receiver: Receiver) -> None:
+    s3.put("/bucket/key", b"data")
+    path = "/bucket/key?annotation&annotationName=n"
+    put(s3, rule(*EVERYTHING))
+    assert s3.put(path, b"text").status == 200
+    put(s3, rule("s3:ObjectAnnotation:*"))
+    assert s3.put(path, b"another").status == 200
+    assert s3.delete(path).status == 204
+    assert s3.delete(path).status == 204  # takes nothing away, so nothing is told
+    assert s3.put(path, b"").code == "InvalidRequest"
+    assert names(receiver, 2) == ["ObjectAnnotation:Delete", "ObjectAnnotation:Put"]
+    for record in records(receiver, 2):
+        assert record["s3"]["object"]["key"] == "key"
+        assert record["userIdentity"]["principalId"] == "alice"
+
+
 def test_retention_is_told(s3: S3, receiver: Receiver) -> None:
     s3.put("/locked", b"", {"x-amz-bucket-object-lock-enabled": "true"})
     s3.put("/locked/key", b"data")

@@ -13,7 +13,9 @@ from conftest import ROOT_KEY, ROOT_SECRET
 
 from s3lite.app import Application, create_app
 from s3lite.core.check import Check
+from s3lite.core.rekey import rekey
 from s3lite.core.sweep import sweep
+from s3lite.crypto.keyring import SSE_S3
 from s3lite.settings import Settings
 
 PATH = "/bucket/key?annotation&annotationName=ml.labels"
@@ -281,6 +283,27 @@ def test_an_encrypted_copy_of_a_plain_object_encrypts_them(app: Application, not
     assert noted.put("/bucket/copy", headers=headers).status == 200
     answer = noted.get(PATH.replace("key", "copy", 1))
     assert (answer.body, answer.headers["x-amz-server-side-encryption"]) == (b'{"cat": 1}', "AES256")
+    assert faults(app) == []
+
+
+@pytest.mark.parametrize("size", [10, 9000])
+def test_a_rotation_of_the_keyring_leaves_them_readable(app: Application, s3: S3, size: int) -> None:
+    store = app.services.store
+    store.keyring.add("payroll")
+    text = b"secret words " * (size // 10)
+    s3.put("/bucket/key", b"bytes", {"x-amz-server-side-encryption": "AES256"})
+    assert s3.put(PATH, text).status == 200
+    before = {blob for blob, *_ in store.blobs.scan()}
+    store.keyring.rotate(SSE_S3)
+    assert s3.get(PATH).body == text
+    assert rekey(store, SSE_S3).sealed == 1
+    assert s3.get(PATH).body == text
+    assert {blob for blob, *_ in store.blobs.scan()} == before
+    other = b"<ObjectEncryption><SSE-KMS><KMSKeyArn>payroll</KMSKeyArn></SSE-KMS></ObjectEncryption>"
+    assert s3.put("/bucket/key?encryption", other).status == 200
+    store.keyring.rotate("payroll")
+    assert rekey(store, "payroll").sealed == 1
+    assert s3.get(PATH).body == text
     assert faults(app) == []
 
 

@@ -75,6 +75,11 @@ class Browser:
     def click(self, css: str) -> None:
         self._send("POST", f"/element/{self._find(css)}/click", {})
 
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, wherever the focus is."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._send("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
     def text(self) -> str:
         """What a person sees of the page."""
         return self.script("return document.body ? document.body.innerText : ''")

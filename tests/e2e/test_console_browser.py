@@ -127,9 +127,7 @@ def test_the_composer_shows_request_and_snippets(own_server: Server, console: Br
 
 def test_settings_explain_what_is_wrong(own_server: Server, console: Browser) -> None:
     console.open(own_server.endpoint + CONSOLE + "settings/photos?tab=notification")
-    console.script(
-        "document.querySelector('textarea').value = document.querySelector('details pre').textContent"
-    )
+    console.click("[data-fill]")
     console.click("main button.primary")
     console.wait_for(lambda text: "not among this server's notifications.targets" in text)
     picture(console, "console-settings", height=900, dark=True)
@@ -175,11 +173,37 @@ def _upload(server: Server, key: str, url: str) -> None:
     server.client().put_object(Bucket="photos", Key=key, Body=b"x", Metadata=metadata)
 
 
+TAB, ENTER = "\ue004", "\ue007"  # WebDriver, 17.4.2
+
+
+def test_the_keyboard_is_enough(own_server: Server, console: Browser) -> None:
+    console.open(own_server.endpoint + CONSOLE + "buckets")
+    console.press(TAB)
+    assert console.script("return document.activeElement.textContent") == "Skip to content"
+    for _ in range(30):
+        if console.script("return document.activeElement.name") == "name":
+            break
+        console.press(TAB)
+        assert console.script("return getComputedStyle(document.activeElement).outlineStyle") != "none"
+    console.press(*"by-keyboard", ENTER)
+    console.wait_for(lambda text: "Made by-keyboard." in text)
+
+
+PLACES = (
+    "buckets", "b/photos", "o/photos/page.html", "settings/photos", "settings/photos?tab=callback",
+    "composer", "deliveries", "users", "health",
+)  # fmt: skip
+
+
 def test_pages_are_fit_for_phones_and_the_dark(own_server: Server, console: Browser) -> None:
-    console.open(own_server.endpoint + CONSOLE + "b/photos")
     console.command(
         "Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=1, mobile=True
     )
-    assert console.script("return document.documentElement.scrollWidth") <= 400
+    for place in PLACES:
+        console.open(own_server.endpoint + CONSOLE + place)
+        assert console.script("return document.documentElement.scrollWidth") <= 400, place
+    console.open(own_server.endpoint + CONSOLE + "deliveries")
+    assert console.script("return document.querySelector('.stack tbody').scrollWidth") <= 400
+    console.open(own_server.endpoint + CONSOLE + "b/photos")
     picture(console, "console-phone", width=400, height=760, dark=True)
     console.command("Emulation.clearDeviceMetricsOverride")

@@ -1,4 +1,4 @@
-// The console's only script: uploads with progress, copy buttons, and a question before removals.
+// The console's only script: uploads with progress, plots, copy buttons, and a question before removals.
 "use strict";
 
 for (const form of document.querySelectorAll("form[data-confirm]")) {
@@ -12,6 +12,15 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     await navigator.clipboard.writeText(button.parentElement.querySelector("pre").textContent);
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+}
+
+for (const button of document.querySelectorAll("[data-fill]")) {
+  button.hidden = false; // without this script it could do nothing
+  button.addEventListener("click", () => {
+    const text = document.querySelector("textarea[name=text]");
+    text.value = button.parentElement.querySelector("pre").textContent;
+    text.focus();
   });
 }
 

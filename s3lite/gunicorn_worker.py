@@ -83,7 +83,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """``worker_class = "s3lite.gunicorn_worker.Worker"``."""
 
     alive: bool
-    idle_timeout_s: ClassVar[float] = 60.0  # set by conf/gunicorn.conf.py
+    idle_timeout_s: ClassVar[float] = 60.0  # set by s3lite/gunicorn_conf.py
     drain_bytes: ClassVar[int] = 8 << 20  # too
     spread: ClassVar[Spread | None] = None  # too
 

@@ -1,7 +1,7 @@
 """What a server has done and what waits, for Prometheus; served at ``/.s3lite/metrics``.
 
 Counters and histograms are added to by each request and kept by prometheus_client: in memory, or, where
-``PROMETHEUS_MULTIPROC_DIR`` is set (conf/gunicorn.conf.py does it), in files that all workers of a server
+``PROMETHEUS_MULTIPROC_DIR`` is set (s3lite/gunicorn_conf.py does it), in files that all workers of a server
 share. What the index knows (the outbox, its lag, the delivery counters) and what the disk says is looked up
 when somebody asks, so that it costs nothing else and is right for any number of nodes.
 

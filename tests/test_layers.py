@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
     {"crew"},
     {"gunicorn_request"},
     {"testing", "cli", "gunicorn_worker"},
+    {"gunicorn_conf"},
     {"__main__"},
 ]
 NEIGHBOURS = {("names", "errors"), ("ids", "times"), ("settings", "config"), ("auth", "crypto")}

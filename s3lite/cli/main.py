@@ -19,6 +19,7 @@ from s3lite.cli.form import form
 from s3lite.cli.key_policy import key_policy
 from s3lite.cli.keyring import keyring
 from s3lite.cli.migrate import migrate
+from s3lite.cli.serve import serve
 from s3lite.cli.sessions import session
 from s3lite.cli.upkeep import check, sweep
 from s3lite.settings import SettingsError
@@ -45,12 +46,13 @@ class _Root(click.Group):
 @click.version_option(__version__, prog_name="s3lite", message="%(prog)s %(version)s")
 @shared_options
 def cli() -> None:
-    """Operate an s3lite installation: users and keys, encryption, the check of its bytes, and callbacks.
+    """Run and operate an s3lite installation: the server, users and keys, encryption, the check of its bytes, and callbacks.
 
     Commands work on the data directory itself and may run while the server does. They read the same
     settings as the server: conf/s3lite.toml or --config, then the environment (S3LITE_DATA_DIR …).
 
     \b
+    s3lite serve                           the server, in the foreground
     s3lite user add alice                  a user and its first key
     s3lite doctor                          what keeps the server from working, and what to do
     s3lite check --deep                    prove every object against its ETag
@@ -64,7 +66,7 @@ def cli() -> None:
 
 key.add_command(key_policy)
 for command in (
-    user, key, session, bucket, keyring, check, sweep, backup, restore, migrate, callback, form, doctor,
+    serve, user, key, session, bucket, keyring, check, sweep, backup, restore, migrate, callback, form, doctor,
     explain_signature,
 ):  # fmt: skip
     cli.add_command(command)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import runpy
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,16 +14,27 @@ from gunicorn.http.wsgi import FileWrapper
 
 from s3lite.gunicorn_worker import _Response
 
-_CONF = Path(__file__).resolve().parents[2] / "conf/gunicorn.conf.py"
+_ROOT = Path(__file__).resolve().parents[2]
+_CONF = _ROOT / "conf/gunicorn.conf.py"
 
 
 def test_the_shipped_configuration_sends_by_sendfile(tmp_path, monkeypatch):
+    """In a process of its own: reading it decides where that process counts."""
+    script = (
+        "import runpy\n"
+        "from gunicorn.config import Config\n"
+        "cfg = Config()\n"
+        f"for name, value in runpy.run_path({str(_CONF)!r}).items():\n"
+        "    if name in cfg.settings:\n"
+        "        cfg.set(name, value)\n"
+        "print(cfg.sendfile, cfg.worker_class_str)"
+    )
     monkeypatch.setenv("S3LITE_DATA_DIR", str(tmp_path))
-    cfg = Config()
-    for name, value in runpy.run_path(str(_CONF)).items():
-        if name in cfg.settings:
-            cfg.set(name, value)
-    assert cfg.sendfile
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=_ROOT
+    )
+    assert done.stdout.split() == ["True", "s3lite.gunicorn_worker.Worker"]
 
 
 @pytest.mark.parametrize("is_ssl", [False, True])

@@ -294,3 +294,13 @@ def test_the_site_is_laid_out_with_links_that_lead_into_it(tmp_path: Path) -> No
     for page in tmp_path.glob("*.md"):
         for target in re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (tmp_path / target).is_file(), f"{page.name}: {target}"
+
+
+def test_every_attack_has_tests_and_they_are_there() -> None:
+    rows = [line for line in TEXTS[ROOT / "docs/attacks.md"].splitlines() if "](../tests/" in line]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", row)
+        assert named, row
+        for test, path in named:
+            assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path} has no {test}"

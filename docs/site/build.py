@@ -27,7 +27,7 @@ SECTIONS = {
     ],
     "Reference": ["compatibility", "settings", "commands", "limits", "errors"],
     "Explanation": [
-        "architecture", "callbacks", "durability", "reliability", "performance", "comparison", "SECURITY",
+        "architecture", "callbacks", "durability", "reliability", "attacks", "performance", "comparison", "SECURITY",
     ],
     "The project": ["CHANGELOG", "CONTRIBUTING"],
 }  # fmt: skip

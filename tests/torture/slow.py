@@ -19,7 +19,7 @@ from pathlib import Path
 from e2e.conftest import Server, running
 from e2e.test_wire import connect, head, presigned
 
-LARGE = 8 << 20
+MIDDLE, LARGE = 200_000, 8 << 20
 PATIENCE_S = 5.0
 """How long a request of somebody else may take meanwhile, on a machine that does other things as well."""
 _ROUND_S = 3.0
@@ -61,8 +61,8 @@ def slow_reader(server: Server) -> bytes:
 
 
 def pipeliner(server: Server) -> bytes:
-    """Many small requests whose answers are not read."""
-    return head(server, "GET", presigned(server, "bucket", "small", "get_object")) * 40
+    """Several requests at once whose answers are not read, and fill what the kernel holds of them."""
+    return head(server, "GET", presigned(server, "bucket", "middle", "get_object")) * 20
 
 
 KINDS: dict[str, Callable[[Server], bytes]] = {
@@ -78,6 +78,7 @@ def prepare(server: Server) -> None:
     client = server.client()
     client.create_bucket(Bucket="bucket")
     client.put_object(Bucket="bucket", Key="small", Body=b"small")
+    client.put_object(Bucket="bucket", Key="middle", Body=bytes(MIDDLE))
     client.put_object(Bucket="bucket", Key="large", Body=bytes(LARGE))
 
 

@@ -16,6 +16,7 @@ from s3lite.app import Application, create_app
 from s3lite.callback.listen import Receiver
 from s3lite.core import lifecycle, read, write
 from s3lite.core.check import Check
+from s3lite.core.rekey import rekey
 from s3lite.core.sweep import sweep
 from s3lite.settings import Settings
 from s3lite.times import Clock
@@ -298,3 +299,41 @@ def test_lifecycle_spares_what_was_appended_to_meanwhile(
     assert appended == [200]
     monkeypatch.undo()
     assert oss.v1("GET", "/bucket/log").body == b"oldnew"
+
+
+UPDATE = b"<ObjectEncryption><SSE-KMS><KMSKeyArn>other</KMSKeyArn></SSE-KMS></ObjectEncryption>"
+
+
+def test_a_key_that_is_changed_while_an_append_commits(
+    oss: Oss, s3: S3, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new seal would be bound to a size that the object no longer has."""
+    app.services.store.keyring.add("aws/s3")
+    app.services.store.keyring.add("other")
+    append(oss, 0, b"one", x_oss_server_side_encryption="AES256")
+    commit = write.commit
+
+    def after_an_append(*args: Any, **more: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(write, "commit", commit)
+            assert append(oss, 3, b"two").status == 200
+        return commit(*args, **more)
+
+    monkeypatch.setattr(write, "commit", after_an_append)
+    assert s3.put("/bucket/log?encryption", UPDATE).code == "OperationAborted"
+    monkeypatch.undo()
+    assert s3.get("/bucket/log").body == b"onetwo"
+    assert s3.put("/bucket/log?encryption", UPDATE).status == 200
+    assert append(oss, 6, b"three").status == 200
+    assert s3.get("/bucket/log").body == b"onetwothree"
+
+
+def test_an_encrypted_object_grows_over_a_rotated_key(oss: Oss, s3: S3, app: Application) -> None:
+    append(oss, 0, b"one", x_oss_server_side_encryption="AES256")
+    store = app.services.store
+    store.keyring.rotate("sse-s3")
+    assert append(oss, 3, b"two").status == 200
+    assert rekey(store, "sse-s3").failed == ()
+    assert append(oss, 6, b"three").status == 200
+    assert s3.get("/bucket/log").body == b"onetwothree"
+    assert list(Check(store, deep=True).faults()) == []

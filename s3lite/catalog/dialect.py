@@ -47,6 +47,7 @@ _LITERAL = re.compile(r"('(?:[^']|'')*')")
 _WORDS = (
     (re.compile(r"\bjson_each\(\?\)"), "jsonb_array_elements_text(CAST(? AS jsonb)) AS each (value)"),
     (re.compile(r"\bgroup_concat\("), "string_agg("),
+    (re.compile(r"\blast_insert_rowid\(\)"), "lastval()"),
     (re.compile(r"\bAS INTEGER\b"), "AS bigint"),
     (re.compile(r"\bAS BLOB\b"), "AS bytea"),
     (re.compile(r"\binstr\((substr\([^()]*\([^()]*\)\)), ([a-z]+)\)"), r"position(\2 IN \1)"),

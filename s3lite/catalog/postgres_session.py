@@ -196,11 +196,16 @@ class ReadSession:
         """See `sql.Session`. Readers change nothing, and a change is not to be repeated."""
         raise NotImplementedError
 
+    def later(self, sql: str, values: Values = ()) -> None:
+        """See `run`."""
+        raise NotImplementedError
+
 
 class WriteSession:
     """`sql.Session` inside a transaction; takes the locks of `dialect` on the way.
 
-    BEGIN and locks travel together with the first statement that needs them, in one round trip.
+    BEGIN, locks and changes whose outcome nobody waits for travel together with the next statement that
+    has an answer, or with the commit: one round trip.
     ``strong``: buckets are locked exclusively from the start. ``coarse``: whole buckets in place of keys,
     for transactions with more keys than the server has room for.
     """
@@ -226,6 +231,14 @@ class WriteSession:
         """See `sql.Session`."""
         return self._execute(sql, values).rowcount
 
+    def later(self, sql: str, values: Values = ()) -> None:
+        """See `sql.Session`."""
+        text, locks = planned(sql)
+        for lock in locks:
+            self._need(lock, values)
+        self.has_changed = True
+        self._waiting.append((text, values))
+
     def _execute(self, sql: str, values: Values) -> psycopg.Cursor[Row]:
         text, locks = planned(sql)
         by_name = None
@@ -240,6 +253,11 @@ class WriteSession:
         if not self._waiting:
             return self._connection.execute(text, values)
         return self._pipelined(text, values)
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether the server has heard of this transaction."""
+        return not (self._waiting and self._waiting[0][0] == "BEGIN")
 
     def _pipelined(self, text: str, values: Values) -> psycopg.Cursor[Row]:
         """What waits and the statement, in one round trip."""
@@ -304,25 +322,20 @@ class WriteSession:
     def commit(self, now_ms: int) -> None:
         """Commit. Raises UnknownError when the connection broke meanwhile."""
         connection = self._connection
-        if self._waiting and self._waiting[0][0] == "BEGIN":
-            return  # nothing was asked
+        if not self.has_changed:
+            if self._has_begun:
+                connection.execute("COMMIT", ())
+            return
+        connection.mark += 1
+        self._waiting.append((_MARK, (connection.session, connection.mark, now_ms)))
         try:
-            if not self.has_changed:
-                connection.aside.execute("COMMIT")
-                return
-            connection.mark += 1
-            with connection.raw.pipeline():
-                connection.aside.execute(_MARK, (connection.session, connection.mark, now_ms))
-                connection.aside.execute("COMMIT")
-        except psycopg.Error as error:
-            problem = connection.failed(error)
-            if isinstance(problem, LostError) and self.has_changed:
-                raise UnknownError(str(problem)) from error
-            raise problem from error
+            self._pipelined("COMMIT", ())
+        except LostError as error:
+            raise UnknownError(str(error)) from error
 
     def roll_back(self) -> None:
         """Undo everything. A connection on which that fails is in no state to be used again."""
-        if not (self._waiting and self._waiting[0][0] == "BEGIN"):
+        if self._has_begun:
             with suppress(psycopg.Error):
                 self._connection.aside.execute("ROLLBACK")
 

@@ -169,6 +169,9 @@ class Session(Protocol):
     def run(self, sql: str, values: Sequence[object] = ()) -> int:
         """Change something; how many rows were changed."""
 
+    def later(self, sql: str, values: Sequence[object] = ()) -> None:
+        """Change something before the next statement, or with the commit. Its errors may be raised only there."""
+
 
 class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions, QuotaQuestions, AnnotationQuestions):
     """`ReadTx` on a session."""

@@ -54,6 +54,8 @@ UPDATE blobs SET refs = refs + held.n
 FROM (SELECT blob, count(*) AS n FROM segments WHERE row = ? AND blob IS NOT NULL GROUP BY blob) AS held
 WHERE blobs.id = held.blob"""
 _RELEASE_SEGMENTS = _HOLD_SEGMENTS.replace("refs + held.n", "refs - held.n")
+_DISCARD = """
+INSERT INTO garbage (blob, since_ms) SELECT id, CAST(? AS INTEGER) FROM blobs WHERE id = ? AND refs = 0"""
 _DISCARD_SEGMENTS = """
 INSERT INTO garbage (blob, since_ms)
 SELECT DISTINCT blob, CAST(? AS INTEGER) FROM segments JOIN blobs ON blobs.id = blob
@@ -89,13 +91,13 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         for row, blob, part_count, annotated in self._removed:
             self._release(blob)
             if annotated:
-                self._session.run(_RELEASE_ANNOTATIONS, (row,))
-                self._session.run(_DISCARD_ANNOTATIONS, (self._time_ms(), row))
-                self._session.run("DELETE FROM annotations WHERE row = ?", (row,))
+                self._session.later(_RELEASE_ANNOTATIONS, (row,))
+                self._session.later(_DISCARD_ANNOTATIONS, (self._time_ms(), row))
+                self._session.later("DELETE FROM annotations WHERE row = ?", (row,))
             if part_count:
-                self._session.run(_RELEASE_SEGMENTS, (row,))
-                self._session.run(_DISCARD_SEGMENTS, (self._time_ms(), row))
-                self._session.run("DELETE FROM segments WHERE row = ?", (row,))
+                self._session.later(_RELEASE_SEGMENTS, (row,))
+                self._session.later(_DISCARD_SEGMENTS, (self._time_ms(), row))
+                self._session.later("DELETE FROM segments WHERE row = ?", (row,))
 
     # -- references
 
@@ -103,13 +105,12 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         """Enter new bytes, held once."""
         if stored is None or stored.id is None:
             return
-        inline_row = None
         if stored.data is not None:
-            kept = self._session.one("INSERT INTO inline (data) VALUES (?) RETURNING row", (stored.data,))
-            inline_row = kept and kept[0]
-        self._session.run(
-            "INSERT INTO blobs (id, size, refs, inline_row, sealed_checksum) VALUES (?, ?, 1, ?, ?)",
-            (stored.id, stored.kept_size, inline_row, stored.sealed_checksum),
+            self._session.later("INSERT INTO inline (data) VALUES (?)", (stored.data,))
+        inline_row = "NULL" if stored.data is None else "last_insert_rowid()"
+        self._session.later(
+            f"INSERT INTO blobs (id, size, refs, inline_row, sealed_checksum) VALUES (?, ?, 1, {inline_row}, ?)",
+            (stored.id, stored.kept_size, stored.sealed_checksum),
         )
 
     def _hold(self, blob: BlobId | None) -> None:
@@ -123,9 +124,8 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         """Count one reference less."""
         if blob is None:
             return
-        left = self._session.one("UPDATE blobs SET refs = refs - 1 WHERE id = ? RETURNING refs", (blob,))
-        if left == (0,):
-            self._session.run("INSERT INTO garbage (blob, since_ms) VALUES (?, ?)", (blob, self._time_ms()))
+        self._session.later("UPDATE blobs SET refs = refs - 1 WHERE id = ?", (blob,))
+        self._session.later(_DISCARD, (self._time_ms(), blob))
 
     # -- buckets
 
@@ -197,8 +197,8 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         )
         version = self._enter(version)
         if copy_of is not None and part_count:
-            self._session.run(_COPY_SEGMENTS, (version.row, copy_of.row))
-            self._session.run(_HOLD_SEGMENTS, (version.row,))
+            self._session.later(_COPY_SEGMENTS, (version.row, copy_of.row))
+            self._session.later(_HOLD_SEGMENTS, (version.row,))
         return version
 
     def _check_segments(self, version: ObjectVersion) -> None:
@@ -210,7 +210,7 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
     def _enter(self, version: ObjectVersion) -> ObjectVersion:
         """Write the row as the latest of its key; the version with its row number."""
         key = version.key.encode()
-        self._session.run(_DEMOTE, (version.bucket_id, key))
+        self._session.later(_DEMOTE, (version.bucket_id, key))
         row = self._session.one(
             _INSERT_VERSION,
             (
@@ -300,7 +300,7 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
             self._grow_by_annotations(version.bucket_id, version.row)
         self._grow(version.bucket_id, -size, 0 if was_marker else -1)
         if was_latest:
-            self._session.run(_PROMOTE, (version.bucket_id, version.key.encode()))
+            self._session.later(_PROMOTE, (version.bucket_id, version.key.encode()))
         self._removed.append((version.row, blob, part_count, annotated))
 
     def update_version(
@@ -390,7 +390,7 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         else:
             self._add(stored)
         replaced = self.part(upload_row, part.part_number)
-        self._session.run(
+        self._session.later(
             f"INSERT INTO parts (upload_row, {rows.PART_COLUMNS}) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (upload_row, part_number) DO UPDATE SET "
             "size = excluded.size, etag = excluded.etag, modified_ms = excluded.modified_ms, "
@@ -456,8 +456,8 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
             )
         )
         self._grow(upload.bucket_id, -size, 0)  # parts until now
-        self._session.run(_PARTS_TO_SEGMENTS, (version.row, *chosen))
-        self._session.run(_FORGET_PARTS, chosen)
+        self._session.later(_PARTS_TO_SEGMENTS, (version.row, *chosen))
+        self._session.later(_FORGET_PARTS, chosen)
         self._drop_upload(upload.bucket_id, upload.row)
         return version
 
@@ -467,13 +467,13 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
     def _drop_upload(self, bucket_id: int, row: int) -> None:
         """Release what parts there are, then delete them and the upload."""
         self._grow_by_parts(bucket_id, row)
-        self._session.run(_RELEASE_PARTS, (row,))
-        self._session.run(_DISCARD_PARTS, (self._time_ms(), row))
-        self._session.run("DELETE FROM uploads WHERE row = ?", (row,))
+        self._session.later(_RELEASE_PARTS, (row,))
+        self._session.later(_DISCARD_PARTS, (self._time_ms(), row))
+        self._session.later("DELETE FROM uploads WHERE row = ?", (row,))
 
     def put_completion(self, completion: Completion) -> None:
-        self._session.run("DELETE FROM completions WHERE upload_id = ?", (completion.upload_id,))
-        self._session.run(
+        self._session.later("DELETE FROM completions WHERE upload_id = ?", (completion.upload_id,))
+        self._session.later(
             f"INSERT INTO completions ({rows.COMPLETION_COLUMNS}) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (

@@ -121,6 +121,10 @@ class SqliteSession:
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
+    def later(self, sql: str, values: Sequence[object] = ()) -> None:
+        """See `sql.Session`; at once."""
+        self.run(sql, values)
+
     def pages(self, sql: str, size: int) -> Iterator[Row]:
         """Every row of a long answer."""
         with closing(self.connection.cursor()) as cursor:

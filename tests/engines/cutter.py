@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts a connection around what a client says in it."""
+"""A TCP proxy that cuts a connection around what a client says in it, and counts round trips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Cutter:
 
     "before": a client says it, and the server never hears. "after": the server answers it, which PostgreSQL
     does when it has done as told, and the client never hears.
-    While ``is_down``, new connections are closed at once.
+    While ``is_down``, new connections are closed at once. ``round_trips`` counts how often a client that had
+    its answer has said more.
     """
 
     def __init__(self, target):
@@ -22,6 +23,8 @@ class Cutter:
         self.is_down = False
         self.goes_down = False  # with the cut
         self.cuts = 0
+        self.round_trips = 0
+        self._is_answered = True
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open = []
@@ -47,6 +50,8 @@ class Cutter:
     def _forth(self, client, server):
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
+                self.round_trips += self._is_answered
+                self._is_answered = False
                 if self.how == "before" and self.word in data:
                     self._cut(client, server)
                     return
@@ -56,6 +61,7 @@ class Cutter:
     def _back(self, server, client):
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 16):
+                self._is_answered = True
                 if self.how == "after" and self.word in data:  # it says that this is done
                     self._cut(client, server)
                     return

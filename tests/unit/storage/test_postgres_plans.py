@@ -43,6 +43,9 @@ class Explained:
     def run(self, sql, values=()):
         return self.execute(sql, values).rowcount
 
+    def later(self, sql, values=()):
+        self.execute(sql, values)
+
     def nodes(self):
         """Every step of every plan."""
         waiting = list(self.plans)

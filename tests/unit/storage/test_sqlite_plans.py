@@ -37,6 +37,9 @@ class Explained:
         self._explain(sql, values)
         return self.session.run(sql, values)
 
+    def later(self, sql, values=()):
+        self.run(sql, values)
+
 
 @pytest.fixture
 def catalog():

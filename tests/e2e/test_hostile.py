@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 import socket
 import struct
@@ -53,14 +54,14 @@ def statuses(received: bytes) -> list[bytes]:
 
 
 def ask(server: Server, raw: bytes) -> tuple[list[bytes], bool]:
-    """The statuses that come back, and whether the server closes the connection soon."""
+    """The statuses that come back, and whether the server then closes the connection."""
     received = b""
     with closing(connect(server)) as sock:
-        sock.settimeout(0.3)
         try:
             sock.sendall(raw)
             while piece := sock.recv(65536):
                 received += piece
+                sock.settimeout(0.5)
         except TimeoutError:
             return statuses(received), False
         except ConnectionError:
@@ -71,6 +72,21 @@ def ask(server: Server, raw: bytes) -> tuple[list[bytes], bool]:
 def keys(server: Server) -> dict[str, int]:
     listed = server.client().list_objects_v2(Bucket="bucket")
     return {item["Key"]: item["Size"] for item in listed.get("Contents", [])}
+
+
+def busy_s(server: Server) -> float:
+    """Seconds of a core that the worker has had: what else the machine does is not counted."""
+    (pid,) = workers(server)
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak(server: Server) -> int:
+    """The most memory that the worker has had, in bytes."""
+    (pid,) = workers(server)
+    found = re.search(r"VmHWM:\s+([0-9]+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) << 10
 
 
 # ---------------------------------------------------------------- requests that can be read in two ways
@@ -225,11 +241,11 @@ def test_the_body_of_a_refused_upload_is_no_request(alone: Server) -> None:
     ids=["200-fields", "201-fields", "field", "field-too-long", "head", "head-too-long", "head-far-too-long"],
 )
 def test_heads_at_the_edge(alone: Server, lines: list[bytes], status: bytes) -> None:
-    begun = time.monotonic()
+    begun = busy_s(alone)
     found, is_closed = ask(alone, HEALTH + b"Host: a\r\n" + b"\r\n".join(lines) + b"\r\n\r\n")
     assert found == [status]
     assert is_closed is (status != b"200")
-    assert time.monotonic() - begun < 1  # reading 3 MiB of fields again and again took more
+    assert busy_s(alone) - begun < 0.5  # reading 3 MiB of fields again and again took seconds
 
 
 @pytest.mark.parametrize(("size", "status"), [(32 << 10, b"200"), ((32 << 10) + 1, b"414")])
@@ -260,18 +276,10 @@ BOMBS = {
 }
 
 
-def peak(server: Server) -> int:
-    """The most memory that the worker has had, in bytes."""
-    (pid,) = workers(server)
-    found = re.search(r"VmHWM:\s+([0-9]+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) << 10
-
-
 @pytest.mark.parametrize("name", BOMBS)
 def test_an_xml_bomb_is_refused_quickly_in_bounded_memory(alone: Server, name: str) -> None:
     bomb = BOMBS[name]
-    before, begun = peak(alone), time.monotonic()
+    before, begun = peak(alone), busy_s(alone)
     md5 = base64.b64encode(hashlib.md5(bomb).digest()).decode()
     lines = (f"Content-Length: {len(bomb)}", f"Content-MD5: {md5}", "Connection: close")
     with closing(connect(alone)) as sock:
@@ -279,7 +287,7 @@ def test_an_xml_bomb_is_refused_quickly_in_bounded_memory(alone: Server, name: s
         received = answer(sock)
     assert statuses(received) == [b"400"]
     assert b"<Code>MalformedXML</Code>" in received
-    assert time.monotonic() - begun < 3
+    assert busy_s(alone) - begun < 2
     assert peak(alone) - before < 256 << 20
 
 

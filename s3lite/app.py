@@ -43,7 +43,7 @@ from s3lite.hooks import Event, Hooks
 from s3lite.ids import Ids
 from s3lite.model import ANONYMOUS, AccessKey, Account, Bucket, Identity, ObjectVersion, Rate, RequestHead
 from s3lite.names import tenant_of
-from s3lite.ops import cors, website
+from s3lite.ops import cors, request_payment, website
 from s3lite.responses import Response, StartResponse, error
 from s3lite.routes import BY_BODY, ROUTES, UNSIGNED, WEBSITE
 from s3lite.settings import Settings, load
@@ -263,6 +263,7 @@ class Application:
         if bucket is not None and access_log.CONFIG in bucket.configs:
             exchange.destination = self._access_log.destination(bucket, bucket.name)
         response = self._handle(ctx)
+        response.headers += request_payment.charged(ctx, response)
         exchange.caller = ctx.caller
         if ctx.caller.scheme == "oss1-form" or ctx.caller.scheme == "oss4-form":
             exchange.oss = head
@@ -363,6 +364,7 @@ class Application:
             allowed = ctx.may(action, about=About(version=version))
         if not allowed:
             raise S3Error(Code.AccessDenied)
+        request_payment.check(ctx, ctx.bucket_row)
 
     def _access_key(self, access_key: str) -> AccessKey | None:
         """The key, remembered for a moment: every request asks, and it hardly ever changes."""

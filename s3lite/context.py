@@ -130,6 +130,7 @@ class Context:
     own_rules: Rules | None = None  # `rules`, once someone asks
     customer_key: CustomerKey | None = None  # that came with the request, once it was checked
     beside: Sequence[Beside] = ()
+    is_charged: bool = False  # the caller pays, and has agreed to
 
     @property
     def bucket(self) -> Bucket:

@@ -94,6 +94,7 @@ class Code(enum.Enum):
     InvalidPolicyDocument = ErrorSpec(400, "The content of the form does not meet the policy's rules.")
     InvalidPrefix = ErrorSpec(400, "The annotation prefix is not valid.")
     InvalidRange = ErrorSpec(416, "The requested range is not satisfiable.")
+    InvalidRedirectLocation = ErrorSpec(400, "The website redirect location is not valid.")
     InvalidRequest = ErrorSpec(400, "Invalid Request")
     InvalidRetentionPeriod = ErrorSpec(400, "The retention period that you specified is not valid.")
     InvalidStorageClass = ErrorSpec(400, "The storage class that you specified is not valid.")

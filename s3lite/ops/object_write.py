@@ -24,6 +24,7 @@ from s3lite.ops import (
     lifecycle,
     object_annotation,
     object_read,
+    request_payment,
     upload_headers,
 )
 from s3lite.responses import Response, empty, xml
@@ -409,6 +410,7 @@ def copy_source(ctx: Context) -> tuple[Bucket, ObjectVersion]:
         raise S3Error(Code.NoSuchKey, Key=key)
     about = About(version=version, version_id=version_id or "")
     ctx.require(versioned("s3:GetObject", version_id), bucket=bucket, key=key, about=about)
+    request_payment.check(ctx, bucket)
     if access_log.CONFIG in bucket.configs:
         name = COPIED_PART if "uploadId" in ctx.params else COPIED
         ctx.beside = [Beside(name, key, version_id or "", bucket, version.size)]

@@ -25,6 +25,7 @@ from s3lite.ops import (
     lifecycle,
     object_read,
     object_write,
+    request_payment,
     upload_headers,
 )
 from s3lite.responses import Headers, Response, empty, xml
@@ -75,6 +76,7 @@ def post_object(ctx: Context) -> Response:
     if is_oss:
         fields = oss.translate_fields(fields)
     ctx.require(ctx.route.permission, about=About(fields=_as_headers(fields), tags=_tags(fields)))
+    request_payment.check(ctx, ctx.bucket, fields)
     ctx.check_upload()
     raw = callback_spec.from_form(
         sent,

@@ -33,6 +33,7 @@ DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 META_PREFIX = "x-amz-meta-"
 
 _REDIRECT = "x-amz-website-redirect-location"
+_MAX_REDIRECT = 2048
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -94,8 +95,23 @@ def object_head(ctx: Context, headers: Mapping[str, str]) -> ObjectHead:
         metadata=metadata,
         tags=tags,
         storage_class=storage_class(headers),
-        website_redirect=returned.get(_REDIRECT, ""),
+        website_redirect=_redirect_location(returned.get(_REDIRECT, "")),
     )
+
+
+def _redirect_location(value: str) -> str:
+    """Where an object of a website redirects to. Source: User Guide, "Configuring a webpage redirect"."""
+    if value and not value.startswith(("/", "http://", "https://")):
+        raise S3Error(
+            Code.InvalidRedirectLocation,
+            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+        )
+    if len(value) > _MAX_REDIRECT:
+        raise S3Error(
+            Code.InvalidRedirectLocation,
+            f"The length of website redirect location cannot exceed {_MAX_REDIRECT:,} characters.",
+        )
+    return value
 
 
 def _refuse_what_no_header_can_hold(headers: Mapping[str, str]) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import html
+import string
 from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import quote
 
 from s3lite.auth.facts import About
 from s3lite.context import Context
 from s3lite.core import write
 from s3lite.errors import Code, S3Error
 from s3lite.model import ObjectVersion, RequestHead
-from s3lite.ops import cors, object_read
+from s3lite.ops import cors, object_read, request_payment
 from s3lite.responses import NO_BODY_STATUSES, STATUS_LINES, Headers, Response, empty, xml
 from s3lite.wire import website
 
 _CONFIG = "website"
+_PLAIN = string.punctuation.replace("%", "") + " "
 
 
 def get_bucket_website(ctx: Context) -> Response:
@@ -78,6 +81,7 @@ def serve(ctx: Context) -> Response:
         return cors.preflight(ctx)
     if ctx.head.method not in ("GET", "HEAD"):
         raise S3Error(Code.MethodNotAllowed, headers={"Allow": "GET, HEAD, OPTIONS"})
+    request_payment.check(ctx, ctx.bucket)
     site, requested = _configuration(ctx), ctx.key
     rule = website.rule_for(site, requested)
     if rule is not None:
@@ -138,7 +142,15 @@ def _failed(ctx: Context, site: website.Website, requested: str, problem: S3Erro
     ctx.head = replace(ctx.head, headers={})  # conditions and ranges were about another object
     response = _content(ctx, version)
     response.status, response.error = problem.status, problem.code.wire_name
+    response.headers += _error_headers(problem)
     return response
+
+
+def _error_headers(problem: S3Error) -> Headers:
+    """What programs see of an error that people get as a page, as S3 names it; values beyond ASCII are escaped."""
+    facts = {"code": problem.code.wire_name, "message": problem.message}
+    facts |= {f"detail-{name}": value for name, value in problem.details.items()}
+    return [(f"x-amz-error-{name}", quote(value, safe=_PLAIN)) for name, value in facts.items()]
 
 
 def _redirect_by(ctx: Context, rule: website.RoutingRule, key: str) -> Response:
@@ -152,7 +164,7 @@ def _redirect(status: int, location: str) -> Response:
 
 def error_page(problem: S3Error, *, request_id: str) -> Response:
     """What people see where there is no error document."""
-    headers: Headers = list(problem.headers.items())
+    headers: Headers = [*problem.headers.items(), *_error_headers(problem)]
     if problem.status in NO_BODY_STATUSES:
         return Response(problem.status, headers, error=problem.code.wire_name)
     headers.append(("Content-Type", "text/html; charset=utf-8"))

@@ -115,6 +115,31 @@ def test_without_an_error_document_there_is_a_page(s3: S3, site: S3) -> None:
     assert site.head("/none").status == 404
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_headers_name_the_error_with_and_without_a_document(s3: S3, site: S3, method: str) -> None:
+    for _ in range(2):
+        answer = site.request(method, "/no such/ü%")
+        assert answer.status == 404
+        assert answer.headers["x-amz-error-code"] == "NoSuchKey"
+        assert answer.headers["x-amz-error-message"] == "The specified key does not exist."
+        assert answer.headers["x-amz-error-detail-Key"] == "no such/%C3%BC%25"
+        s3.delete("/bucket/error.html")
+    assert "x-amz-error-code" not in site.get("/index.html").headers
+
+
+@pytest.mark.parametrize("location", ["a.example/x", "javascript:alert(1)", "/" + "x" * 2048])
+def test_a_redirect_that_leads_nowhere_is_refused(s3: S3, location: str) -> None:
+    answer = s3.put("/bucket/moved", b"", {"x-amz-website-redirect-location": location})
+    assert (answer.status, answer.code) == (400, "InvalidRedirectLocation")
+    assert s3.put("/bucket/moved", b"", {"x-amz-website-redirect-location": "/" + "x" * 2047}).status == 200
+
+
+def test_a_site_whose_visitors_would_pay_is_closed(s3: S3, site: S3) -> None:
+    body = b"<RequestPaymentConfiguration><Payer>Requester</Payer></RequestPaymentConfiguration>"
+    assert s3.put("/bucket?requestPayment", body).status == 200
+    assert site.get("/index.html").status == 403
+
+
 def test_what_is_not_public_is_403(s3: S3, site: S3) -> None:
     s3.put("/bucket/secret.html", b"secret")
     assert page(site.get("/secret.html")) == (403, b"error.html")

@@ -71,6 +71,29 @@ class Postgres:
         self.execute(f"DROP SCHEMA {schema_of(url)} CASCADE")
 
 
+class Replicated:
+    """A primary and a stand-by that confirms each commit; ``url`` names both."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.primary, self.standby = (os.path.join(directory, name) for name in ("primary", "standby"))
+        run("postgres.sh", "start", self.primary, "fsync=off")
+        self.url = run("postgres.sh", "standby", self.primary, self.standby)
+        self._running = [self.primary, self.standby]
+
+    def kill_primary(self):
+        run("postgres.sh", "kill", self.primary)
+        self._running.remove(self.primary)
+
+    def promote(self):
+        run("postgres.sh", "promote", self.standby)
+
+    def remove(self):
+        for directory in self._running:
+            run("postgres.sh", "stop", directory, "immediate")
+        shutil.rmtree(self.directory)
+
+
 def schema_of(url):
     return url.rpartition("%3D")[2]
 

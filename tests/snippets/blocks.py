@@ -26,7 +26,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 KINDS = ("not run", "tested by", "background", "file", "then", "continues", "output")
 _COMMENT = re.compile(r"<!-- (.*?) -->", re.DOTALL)
-_SUITE = re.compile(r"$|(\w+=\S+ )*(make (test|lint|torture|bench)\b|\.venv/bin/python (bench|docs)/)")
+_SUITE = re.compile(r"$|(\w+=\S+ )*(make (test|lint|docs|torture|bench)\b|\.venv/bin/python (bench|docs)/)")
 _FENCE = re.compile(r"(`{3,})(\S*)\s*$")
 
 

@@ -271,6 +271,13 @@ def test_the_image_runs_what_make_serve_runs() -> None:
     assert instructions("VOLUME") == ["/data"]
 
 
+def test_the_dockerfile_is_clean() -> None:
+    done = subprocess.run(
+        [Path(sys.prefix) / "bin/hadolint", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_the_ci_script_is_sound() -> None:
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)

@@ -13,6 +13,7 @@ from s3lite.cli.backup import backup, restore
 from s3lite.cli.base import CannotRun, shared_options
 from s3lite.cli.buckets import bucket
 from s3lite.cli.callbacks import callback
+from s3lite.cli.completion import completion
 from s3lite.cli.doctor import doctor
 from s3lite.cli.explain import explain_signature
 from s3lite.cli.form import form
@@ -67,6 +68,6 @@ def cli() -> None:
 key.add_command(key_policy)
 for command in (
     serve, user, key, session, bucket, keyring, check, sweep, backup, restore, migrate, callback, form, doctor,
-    explain_signature,
+    explain_signature, completion,
 ):  # fmt: skip
     cli.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,3 +141,43 @@ def test_settings_that_cannot_be_are_told_without_a_server(installed: Path, tmp_
     )  # fmt: skip
     assert done.returncode == 2
     assert "S3LITE_WORKERZ: no such setting" in done.stderr
+
+
+# What each shell is asked to complete, and prints: `s3lite ke` and the choices of an option.
+COMPLETERS = {
+    "bash": [
+        "bash", "--norc", "-c",
+        'eval "$(s3lite completion bash)"; COMP_WORDS=(s3lite $1); COMP_CWORD=$2; _s3lite_completion s3lite;'
+        ' printf "%s\\n" "${COMPREPLY[@]}"', "-",
+    ],
+    "zsh": [
+        "zsh", "-f", "-c",
+        'compadd() { print -l -- $completions; };'
+        ' _describe() { print -l -- ${completions_with_descriptions%%:*}; };'
+        ' compdef() { :; }; eval "$(s3lite completion zsh)"; words=(s3lite "${(@s: :)1}"); CURRENT=$(($2 + 1));'
+        " response=(); _s3lite_completion", "-",
+    ],
+    "fish": ["fish", "--no-config", "-c", 's3lite completion fish | source; complete -C "s3lite $argv[1]"'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", COMPLETERS)
+@pytest.mark.parametrize(
+    ("typed", "at", "offered"),
+    [
+        ("ke", 1, {"key", "keyring"}),
+        ("completion ", 2, {"bash", "zsh", "fish"}),
+        ("check --re", 2, {"--repair"}),
+    ],
+)
+def test_shells_complete(
+    shell: str, typed: str, at: int, offered: set[str], installed: Path, tmp_path: Path
+) -> None:
+    if shutil.which(shell) is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{shell} is not installed")
+    done = subprocess.run(
+        [*COMPLETERS[shell], typed, str(at)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=clean(HOME=str(tmp_path)) | {"PATH": f"{installed}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert {line.split("\t")[0] for line in done.stdout.split("\n")} - {""} == offered, done.stderr

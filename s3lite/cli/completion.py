@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from s3lite.cli.base import note, shared_options
 
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "fish": FishComplete, "zsh": ZshComplete}
 _PLACES = {
     "bash": '~/.bashrc: eval "$(s3lite completion bash)"',
     "zsh": '~/.zshrc, behind compinit: eval "$(s3lite completion zsh)"',
@@ -15,7 +18,7 @@ _PLACES = {
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(sorted(_PLACES)))
+@click.argument("shell", type=click.Choice(sorted(_SHELLS)))
 @shared_options
 def completion(shell: str) -> None:
     """Print what makes SHELL complete commands and options of s3lite.
@@ -26,10 +29,7 @@ def completion(shell: str) -> None:
 
     It needs the installed command `s3lite`, which it asks for what may come next.
     """
-    made = get_completion_class(shell)
-    assert made is not None
-    click.echo(
-        made(click.get_current_context().find_root().command, {}, "s3lite", "_S3LITE_COMPLETE").source()
-    )
-    if click.get_text_stream("stdout").isatty():
+    root = click.get_current_context().find_root().command
+    click.echo(_SHELLS[shell](root, {}, "s3lite", "_S3LITE_COMPLETE").source())
+    if sys.stdout.isatty():
         note(f"To have it in every shell, {_PLACES[shell]}")

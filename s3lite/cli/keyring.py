@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from s3lite.cli.base import App, Refused, app, note, printable, shared_options
+from s3lite.cli.upkeep import progress_bars
 from s3lite.ids import Ids
 from s3lite.times import Clock
 
@@ -145,7 +146,12 @@ def keyring_adopt() -> None:
 def _rekey(state: App, store: Store, name: str) -> None:
     from s3lite.core.rekey import rekey
 
-    done = rekey(store, name)
+    with progress_bars("objects") as advance:
+        done = rekey(
+            store,
+            name,
+            progress=lambda at, total: advance("objects", at, total) if advance else None,
+        )
     newest = store.keyring.key(name).generations[-1].id
     state.emit(
         {"key": name, "generation": newest, "sealed": done.sealed, "failed": list(done.failed)},

@@ -50,6 +50,15 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody looks at standard error; standard output goes elsewhere."""
+    monkeypatch.setattr(
+        "click.testing._NamedTextIOWrapper.isatty", lambda self: self.name == "<stderr>", raising=False
+    )
+    monkeypatch.setenv("TERM", "xterm")
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation that has just been made: keys take a while."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -75,17 +77,24 @@ def test_progress_is_reported_for_each_stage(filled):
     assert all(done <= total for _, done, total in seen)
 
 
-def test_a_terminal_gets_a_bar_and_standard_output_stays_clean(filled, run, monkeypatch):
-    monkeypatch.setattr(
-        "click.testing._NamedTextIOWrapper.isatty", lambda self: self.name == "<stderr>", raising=False
-    )
-    monkeypatch.setenv("TERM", "xterm")
+def test_a_terminal_gets_a_bar_and_standard_output_stays_clean(filled, run, terminal):
     result = run("check", "--deep")
     assert "content" in result.stderr
     assert result.stdout.count("\n") == 1
 
 
 # ---------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("command", ["backup {0}", "restore {1}", "keyring rotate payroll"])
+def test_other_long_work_shows_a_bar_as_well(filled, run, environment, terminal, tmp_path, command):
+    run("keyring", "add", "payroll")
+    run("backup", str(tmp_path / "earlier"))
+    if command.startswith("restore"):
+        shutil.rmtree(environment)
+    result = run(*command.format(tmp_path / "later", tmp_path / "earlier").split())
+    assert re.search(r"bytes|objects", result.stderr)
+    assert "%" in result.stderr
 
 
 def test_a_missing_file_is_found_and_its_objects_are_named(filled, run):

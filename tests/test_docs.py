@@ -67,7 +67,7 @@ def test_every_setting_has_its_line_and_no_other_is_named() -> None:
     known = set(settings())
     assert {each for each in known if f"| `{each}` |" not in TEXTS[ROOT / "docs/settings.md"]} == set()
     mentioned = set(re.findall(r"S3LITE_[A-Z_]+[A-Z]", EVERYTHING))
-    assert mentioned - known == {"S3LITE_CONFIG", "S3LITE_SECTION_NAME", "S3LITE_COMPLETE"}
+    assert mentioned - known == {"S3LITE_CONFIG", "S3LITE_SECTION_NAME"}
 
 
 def test_dotted_names_are_settings() -> None:

@@ -230,6 +230,14 @@ def test_every_way_to_make_an_object_is_told(s3: S3, receiver: Receiver) -> None
     }  # fmt: skip
 
 
+def test_each_append_is_told_with_the_size_that_it_makes(s3: S3, receiver: Receiver) -> None:
+    put(s3, rule("s3:ObjectCreated:*"))
+    s3.post("/bucket/log?append&position=0", b"one")
+    s3.post("/bucket/log?append&position=3", b"two")
+    found = [(record["eventName"], record["s3"]["object"]["size"]) for record in records(receiver, 2)]
+    assert sorted(found) == [("ObjectCreated:Put", 3), ("ObjectCreated:Put", 6)]
+
+
 def test_deletes_of_a_plain_bucket_are_told_once_and_only_of_what_was_there(
     s3: S3, receiver: Receiver
 ) -> None:

@@ -23,7 +23,7 @@ from s3lite.settings import (
     SweepSettings,
 )
 
-pytest_plugins = ["s3lite.testing", "engines.fixtures"]
+pytest_plugins = ["s3lite.testing", "engines.fixtures", "leaks"]
 
 ROOT_KEY, ROOT_SECRET = "root-key", "root-secret"
 
@@ -48,7 +48,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
         durability="relaxed",
         callback=CallbackSettings(allow=("127.0.0.1",)),
         sweep=SweepSettings(enabled=False),
-        http=HttpSettings(access_log=False, key_cache_s=0),
+        http=HttpSettings(key_cache_s=0),
         limits=LimitSettings(part_min_bytes=1024),
         storage=StorageSettings(inline_bytes=4096, buffer_bytes=64 << 10, garbage_grace_s=0, reserve_bytes=0),
     )

@@ -18,6 +18,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from engines.servers import ENGINES
+from leaks import LEAKS
 
 from s3lite.callback.listen import Receiver
 
@@ -76,6 +77,8 @@ def environment(data_dir: Path, port: int, **settings: str) -> dict[str, str]:
 
 def start(data_dir: Path, log: Path, port: int | None = None, **settings: str) -> Server:
     port = port or free_port()
+    LEAKS.watch(log)
+    LEAKS.note_environment(settings)
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-c", "conf/gunicorn.conf.py", "wsgi"],
@@ -110,6 +113,8 @@ def running(directory: Path, **settings: str) -> Iterator[Server]:
                 server.process.wait(15)
             except subprocess.TimeoutExpired:
                 server.kill()
+        LEAKS.note_data(server.data_dir)
+        LEAKS.read_logs()
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "part_min_bytes": ("EntityTooSmall", "of CompleteMultipartUpload; not for the last part"),
     "parts": ("InvalidArgument", "part numbers run from 1 to this"),
     "appends": ("InvalidRequest", "of AppendObject"),
+    "uploads": ("InvalidRequest", "of CreateMultipartUpload; uploads that are started at once may go beyond"),
     "metadata_bytes": ("MetadataTooLarge", "callbacks do not count"),
     "annotations": ("AnnotationLimitExceeded", ""),
     "annotation_bytes": ("EntityTooLarge", ""),

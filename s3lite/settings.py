@@ -129,6 +129,7 @@ class LimitSettings:
     part_min_bytes: int = _setting(5 << 20, "smallest part but the last of a multipart upload")
     parts: int = _setting(10_000, "parts of one multipart upload")
     appends: int = _setting(10_000, "appends to one object (OSS's AppendObject)")
+    uploads: int = _setting(100_000, "open multipart uploads of one bucket; 0: no limit")
     metadata_bytes: int = _setting(2048, "user metadata of an object: names and values together")
     annotations: int = _setting(1000, "annotations of one version of an object")
     annotation_bytes: int = _setting(1 << 20, "one annotation")

@@ -169,6 +169,9 @@ class ReadTx(Protocol):
     ) -> list[Upload]:
         """By key, then oldest first. ``after_row``: of the key that equals ``lower``, only rows above this one."""
 
+    def count_uploads(self, bucket_id: int, *, most: int) -> int:
+        """How many are open; counted up to ``most``."""
+
     def expired_uploads(self, *, before_ms: int, limit: int) -> list[Upload]: ...
     def part(self, upload_row: int, part_number: int) -> Part | None: ...
     def parts(self, upload_row: int, *, after: int = 0, limit: int | None = None) -> list[Part]:

@@ -413,6 +413,13 @@ class SqlRead(OutboxReadSql, PendingQuestions, AccessLogQuestions, QuotaQuestion
         )
         return [rows.upload(row) for row in found]
 
+    def count_uploads(self, bucket_id: int, *, most: int) -> int:
+        found = self._session.one(
+            "SELECT count(*) FROM (SELECT 1 FROM uploads WHERE bucket_id = ? LIMIT ?) AS open_ones",
+            (bucket_id, most),
+        )
+        return int(found[0]) if found else 0
+
     def expired_uploads(self, *, before_ms: int, limit: int) -> list[Upload]:
         """Neither begun nor given a part since then; oldest first."""
         found = self._session.all(

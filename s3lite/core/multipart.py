@@ -38,6 +38,20 @@ def find_upload(store: Store, bucket: Bucket, key: str, upload_id: str) -> Uploa
     return upload
 
 
+def check_open(store: Store, bucket: Bucket) -> None:
+    """Raise InvalidRequest while a bucket has as many open uploads as it may have; those at once may go beyond."""
+    most = store.settings.limits.uploads
+    if not most:
+        return
+    with store.catalog.read() as tx:
+        count = tx.count_uploads(bucket.id, most=most)
+    if count >= most:
+        raise S3Error(
+            Code.InvalidRequest,
+            f"This bucket has {most} open multipart uploads, and no more are allowed: complete or abort some.",
+        )
+
+
 def put_part(
     store: Store, bucket: Bucket, upload: Upload, part: Part, stored: Stored | None, *, copied: bool = False
 ) -> None:

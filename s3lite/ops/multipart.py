@@ -34,8 +34,8 @@ def create_multipart_upload(ctx: Context) -> Response:
     """CreateMultipartUpload: open an upload; a callback given here is used by its Complete.
 
     Source: API Reference, CreateMultipartUpload. Checked against AWS: never.
-    Errors: KeyTooLongError, MetadataTooLarge, InvalidRequest (checksum type), KMS.NotFoundException, and the
-    callback's.
+    Errors: KeyTooLongError, MetadataTooLarge, InvalidRequest (checksum type; too many open uploads),
+    KMS.NotFoundException, and the callback's.
     """
     check_key(ctx.key)
     upload_headers.refuse_not_offered(ctx.headers)
@@ -59,6 +59,7 @@ def create_multipart_upload(ctx: Context) -> Response:
     envelope = sealing.prepare(ctx.store, encryption.wanted(ctx, ctx.headers))
     sealed = envelope.for_upload() if envelope else None
     quota.check_object(ctx.store, ctx.bucket, ctx.key)
+    multipart.check_open(ctx.store, ctx.bucket)
     upload_id = ctx.store.ids.upload()
     now_ms = ctx.store.clock.time_ms()
     upload = write.commit(

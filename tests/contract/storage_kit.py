@@ -136,6 +136,7 @@ QUESTIONS = (
     lambda tx: tx.upload(1, "a", "u"),
     lambda tx: tx.list_uploads(1, lower=b"a", upper=b"b", after_row=1, limit=9),
     lambda tx: tx.expired_uploads(before_ms=1, limit=9),
+    lambda tx: tx.count_uploads(1, most=9),
     lambda tx: tx.part(1, 1),
     lambda tx: tx.parts(1),
     lambda tx: tx.completion(1, "a", "u"),

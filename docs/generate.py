@@ -69,28 +69,80 @@ TESTS = {
     "bucket_info": "test_oss",
 }  # where the module of tests is not called like that of the code
 
-# What a client is told that goes beyond a limit; "" where it is not refused.
-REFUSALS: dict[str, tuple[str, str]] = {
-    "object_bytes": ("EntityTooLarge", "of CompleteMultipartUpload"),
-    "put_bytes": ("EntityTooLarge", "before the body is asked for, where its length is announced"),
-    "part_min_bytes": ("EntityTooSmall", "of CompleteMultipartUpload; not for the last part"),
-    "parts": ("InvalidArgument", "part numbers run from 1 to this"),
-    "appends": ("InvalidRequest", "of AppendObject"),
-    "uploads": ("InvalidRequest", "of CreateMultipartUpload; uploads that are started at once may go beyond"),
-    "metadata_bytes": ("MetadataTooLarge", "callbacks do not count"),
-    "annotations": ("AnnotationLimitExceeded", ""),
-    "annotation_bytes": ("EntityTooLarge", ""),
-    "xml_bytes": ("EntityTooLarge", ""),
-    "form_fields": ("MaxPostPreDataLengthExceededError", ""),
-    "form_field_bytes": ("MaxPostPreDataLengthExceededError", ""),
-    "form_fields_bytes": ("MaxPostPreDataLengthExceededError", ""),
-    "buckets_per_account": ("TooManyBuckets", ""),
-    "delete_keys": ("MalformedXML", ""),
-    "notification_rules": ("InvalidArgument", ""),
-    "key_requests_per_s": ("SlowDown", "with Retry-After; a key may have [its own](access.md#request-rates)"),
-    "key_burst": ("SlowDown", "with Retry-After"),
-    "key_throughput": ("SlowDown", "of the next request, with Retry-After"),
-    "list_keys": ("", "more are given out page by page, as in S3"),
+# What a client is told that goes beyond a limit ("" where it is not refused), a remark, and the test of its edge.
+REFUSALS: dict[str, tuple[str, str, str]] = {
+    "object_bytes": (
+        "EntityTooLarge",
+        "of CompleteMultipartUpload",
+        "ops/test_limits::test_the_size_of_a_part_and_of_what_parts_make",
+    ),
+    "put_bytes": (
+        "EntityTooLarge",
+        "before the body is asked for, where its length is announced",
+        "ops/test_limits::test_the_size_of_a_put",
+    ),
+    "part_min_bytes": (
+        "EntityTooSmall",
+        "of CompleteMultipartUpload; not for the last part",
+        "ops/test_multipart::test_complete_refuses_small_parts_but_the_last",
+    ),
+    "parts": (
+        "InvalidArgument",
+        "part numbers run from 1 to this",
+        "ops/test_limits::test_the_numbers_of_parts",
+    ),
+    "appends": ("InvalidRequest", "of AppendObject", "ops/test_append::test_limits_at_their_edge"),
+    "uploads": (
+        "InvalidRequest",
+        "of CreateMultipartUpload; uploads that are started at once may go beyond",
+        "ops/test_limits::test_the_number_of_open_uploads",
+    ),
+    "metadata_bytes": (
+        "MetadataTooLarge",
+        "callbacks do not count",
+        "ops/test_limits::test_the_size_of_metadata",
+    ),
+    "annotations": ("AnnotationLimitExceeded", "", "ops/test_object_annotation::test_limits_at_their_edge"),
+    "annotation_bytes": ("EntityTooLarge", "", "ops/test_object_annotation::test_limits_at_their_edge"),
+    "xml_bytes": ("EntityTooLarge", "", "ops/test_limits::test_the_size_of_a_document"),
+    "form_fields": ("MaxPostPreDataLengthExceededError", "", "unit/wire/test_form::test_what_is_refused"),
+    "form_field_bytes": (
+        "MaxPostPreDataLengthExceededError",
+        "",
+        "unit/wire/test_form::test_what_is_refused",
+    ),
+    "form_fields_bytes": (
+        "MaxPostPreDataLengthExceededError",
+        "",
+        "unit/wire/test_form::test_what_is_refused",
+    ),
+    "buckets_per_account": ("TooManyBuckets", "", "ops/test_limits::test_the_buckets_of_an_account"),
+    "delete_keys": ("MalformedXML", "", "ops/test_limits::test_the_keys_of_one_delete"),
+    "notification_rules": (
+        "InvalidArgument",
+        "",
+        "ops/test_notification::test_a_bucket_takes_as_many_rules_as_the_settings_say",
+    ),
+    "key_requests_per_s": (
+        "SlowDown",
+        "with Retry-After; a key may have [its own](access.md#request-rates)",
+        "ops/test_rates::test_too_many_requests_are_told_to_slow_down",
+    ),
+    "key_burst": (
+        "SlowDown",
+        "with Retry-After",
+        "unit/auth/test_rates::test_never_more_than_burst_and_rate",
+    ),
+    "key_throughput": (
+        "SlowDown",
+        "of the next request, with Retry-After",
+        "ops/test_rates::test_bytes_both_ways_are_charged",
+    ),
+    "list_keys": (
+        "",
+        "more are given out page by page, as in S3",
+        "ops/test_limits::test_the_entries_of_a_page",
+    ),
 }
 
 
@@ -203,13 +255,13 @@ def settings() -> str:
 
 def limits() -> str:
     """The section [limits] with the error that each leads to."""
-    lines = ["| Setting | Default | What it bounds | Beyond it |", "|---|---|---|---|"]
+    lines = ["| Setting | Default | What it bounds | Beyond it | Shown by |", "|---|---|---|---|---|"]
     for item in fields(LimitSettings):
-        code, remark = REFUSALS[item.name]
+        code, remark, test = REFUSALS[item.name]
         beyond = f"{Code[code].status} `{code}`" if code else ""
         beyond += ("; " if beyond and remark else "") + remark
         default = _size(item.default) if item.name.endswith("_bytes") else f"{item.default:,}"
-        lines.append(f"| `limits.{item.name}` | {default} | {item.metadata['help']} | {beyond} |")
+        lines.append(f"| `limits.{item.name}` | {default} | {item.metadata['help']} | {beyond} | `{test}` |")
     return "\n".join(lines)
 
 

@@ -37,7 +37,7 @@ Worker.spread = _spread = Spread()
 timeout = 60
 graceful_timeout = 60
 keepalive = 75  # longer than the 60 s that load balancers keep idle connections
-worker_connections = 1000
+worker_connections = _settings.http.connections
 backlog = 2048
 # sendfile stays unset: gunicorn 27 takes any value of it for "off".
 

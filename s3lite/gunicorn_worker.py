@@ -211,6 +211,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _accept(self, listener: socket.socket) -> None:
         """Take what waits, unless another worker should."""
         for _ in range(_ACCEPTED_AT_ONCE):
+            if len(self._conns) >= self.worker_connections:
+                self._listen(False)  # `_tidy` looks again within a second
+                return
             if not self._has_waited and self.spread and self.spread.is_ahead(self.age, len(self._conns)):
                 self._listen(False)
                 self._listen_at = time.monotonic() + _SPREAD_S

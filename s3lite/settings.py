@@ -283,6 +283,9 @@ class HttpSettings:
         8 << 20,
         "bytes of a refused upload that are read so that the client sees the answer instead of a reset",
     )
+    connections: int = _setting(
+        1000, "connections that each worker holds at once; further ones wait to be accepted"
+    )
     idle_timeout_s: float = _setting(60.0, "seconds that a connection may neither send nor take a byte")
     access_log: bool = _setting(True, "one JSON line per request on standard error")
 
@@ -463,6 +466,8 @@ def _contradictions(settings: Settings) -> list[str]:
         faults.append("rados.object_bytes must be between 65536 and 67108864")
     if settings.rados.write_ahead < 1 or settings.rados.read_ahead < 1:
         faults.append("rados.write_ahead and rados.read_ahead must be 1 at least")
+    if settings.http.connections <= settings.threads:
+        faults.append("http.connections must be more than threads: idle connections count, too")
     if settings.sessions.max_s < 900:
         faults.append("sessions.max_s must be 900 at least: S3 clients ask for no shorter sessions")
     if settings.sessions.policy_bytes > 4096:

@@ -16,6 +16,7 @@ from s3lite.app import Application, create_app
 from s3lite.callback.listen import Receiver
 from s3lite.console.documents import DOCUMENTS, Document
 from s3lite.settings import ConsoleSettings, NotificationSettings, Settings
+from s3lite.times import Clock
 
 ROOT = "/.s3lite/console/"
 
@@ -90,6 +91,14 @@ def test_a_changed_cookie_is_worth_nothing(alice: Visitor) -> None:
 def test_a_session_ends_with_its_key(app: Application, alice: Visitor) -> None:
     app.services.store.catalog.write(lambda tx: tx.remove_access_key("alice-key"))
     assert alice.get("buckets").status_int == 401
+
+
+def test_a_sign_in_ends_in_time(app: Application, alice: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifetime_s = app.services.settings.console.session_s
+    for passed_s, status in ((lifetime_s - 5, 200), (lifetime_s + 5, 401)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Clock, "time", lambda self, real=Clock.time, ahead=passed_s: real(self) + ahead)
+            assert alice.get("buckets").status_int == status
 
 
 def test_guessing_is_slowed_down(app: Application, s3: S3) -> None:

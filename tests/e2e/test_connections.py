@@ -166,3 +166,21 @@ def test_a_request_in_progress_is_finished_after_sigterm(tmp_path: Path) -> None
             sock.sendall(b"x" * 99000)
             assert answer(sock).startswith(b"HTTP/1.1 200 ")
         assert server.process.wait(20) == 0
+
+
+def test_connections_beyond_the_setting_wait_to_be_accepted(tmp_path: Path) -> None:
+    few = {"S3LITE_WORKERS": "1", "S3LITE_THREADS": "2", "S3LITE_HTTP_CONNECTIONS": "6"}
+    health = b"GET /.s3lite/health HTTP/1.1\r\nHost: s3.test\r\n\r\n"
+    with running(tmp_path, **few) as server, ExitStack() as stack:
+        held = [stack.enter_context(closing(connect(server))) for _ in range(6)]
+        for sock in held:
+            sock.sendall(health)
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+        waits = stack.enter_context(closing(connect(server)))
+        waits.sendall(health)
+        waits.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            waits.recv(1000)
+        held[0].close()
+        waits.settimeout(10)
+        assert waits.recv(1000).startswith(b"HTTP/1.1 200")

@@ -6,15 +6,24 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from client import S3
 from conftest import add_user
 
 from s3lite.app import Application
+from s3lite.auth import policy as policies
+from s3lite.callback import spec as callback_spec
+from s3lite.callback.listen import Answer, Receiver
+from s3lite.crypto.keyring import Keyring, KeyringError
+from s3lite.errors import S3Error
 from s3lite.settings import Settings
+from s3lite.wire import lifecycle, object_lock, sts, website
+from s3lite.wire.requests import parse_acl
 
 PUT, PARTS, UPLOADS, METADATA, XML, BUCKETS, KEYS = 5000, 3, 2, 100, 30_000, 2, 4
 
@@ -162,10 +171,7 @@ def test_the_size_of_a_bucket_policy(s3: S3) -> None:
     assert s3.put("/bucket?policy", text + b" " * ((20 << 10) + 1 - len(text))).code == "MalformedPolicy"
 
 
-def test_the_grants_of_an_acl(app: Application, settings: Settings) -> None:
-    from s3lite.errors import S3Error
-    from s3lite.wire.requests import parse_acl
-
+def test_the_grants_of_an_acl() -> None:
     grant = (
         '<Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>a</ID>'
         "</Grantee><Permission>READ</Permission></Grant>"
@@ -181,9 +187,6 @@ def test_the_grants_of_an_acl(app: Application, settings: Settings) -> None:
 
 
 def test_the_rules_of_a_lifecycle_configuration() -> None:
-    from s3lite.errors import S3Error
-    from s3lite.wire import lifecycle
-
     rule = (
         "<Rule><ID>{0}</ID><Filter><Prefix>{0}/</Prefix></Filter><Status>Enabled</Status>"
         "<Expiration><Days>1</Days></Expiration></Rule>"
@@ -198,9 +201,6 @@ def test_the_rules_of_a_lifecycle_configuration() -> None:
 
 
 def test_the_routing_rules_of_a_website() -> None:
-    from s3lite.errors import S3Error
-    from s3lite.wire import website
-
     rule = "<RoutingRule><Redirect><HostName>other.example</HostName></Redirect></RoutingRule>"
 
     def document(count: int) -> bytes:
@@ -217,7 +217,10 @@ def test_the_routing_rules_of_a_website() -> None:
 
 def test_the_length_and_the_urls_of_a_callback(s3: S3) -> None:
     def put(urls: int, padding: int = 0) -> object:
-        spec = {"callbackUrl": ";".join(["http://127.0.0.1:18099/"] * urls), "callbackBody": "x" * (1 + padding)}
+        spec = {
+            "callbackUrl": ";".join(["http://127.0.0.1:18099/"] * urls),
+            "callbackBody": "x" * (1 + padding),
+        }
         return s3.put(
             "/bucket/key", b"x", {"x-oss-callback": base64.b64encode(json.dumps(spec).encode()).decode()}
         )
@@ -229,6 +232,89 @@ def test_the_length_and_the_urls_of_a_callback(s3: S3) -> None:
 
 
 def _md5(body: bytes) -> str:
-    import hashlib
-
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
+def test_the_name_of_a_variable() -> None:
+    def parse(length: int) -> object:
+        spec, variables = (
+            base64.b64encode(json.dumps(document).encode()).decode()
+            for document in (
+                {"callbackUrl": "http://127.0.0.1:18099/", "callbackBody": "x"},
+                {"x:" + "v" * length: "1"},
+            )
+        )
+        return callback_spec.parse(callback_spec.RawCallback("s3-header", spec, variables))
+
+    assert parse(64)
+    with pytest.raises(S3Error):
+        parse(65)
+
+
+def test_the_callback_policies_of_a_bucket(s3: S3) -> None:
+    def put(count: int) -> object:
+        policy = {"callbackUrl": "http://127.0.0.1:18099/", "callbackBody": "x"}
+        named = [{"name": f"p{number}", "callback": policy} for number in range(count)]
+        return s3.put("/bucket?callback", json.dumps({"policies": named}).encode())
+
+    assert put(2).status == 204
+    assert put(3).code == "MalformedPolicy"
+
+
+def test_the_answer_in_a_header(s3: S3, receiver: Receiver) -> None:
+    spec = {"callbackUrl": receiver.url(), "callbackBody": "x", "callbackReply": "standard"}
+    headers = {"x-oss-callback": base64.b64encode(json.dumps(spec).encode()).decode()}
+    for size in (4096, 4097):
+        receiver.script.append(Answer(b'"' + b"a" * (size - 2) + b'"'))
+        told = s3.put("/bucket/key", b"x", headers).headers
+        assert any(len(value) > 4096 for value in told.values()) == (
+            size == 4096
+        )  # in Base64 they are longer
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def test_the_parameters_of_a_call_to_sts() -> None:
+    def body(count: int) -> bytes:
+        return "&".join(f"P{number}=" for number in range(count)).encode()
+
+    assert len(sts.parse_parameters(body(100))) == 100
+    with pytest.raises(S3Error):
+        sts.parse_parameters(body(101))
+
+
+def test_the_policy_of_a_session(s3: S3, settings: Settings) -> None:
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    named = {"Action": "AssumeRole", "RoleArn": "arn:aws:iam::any:role/any", "RoleSessionName": "test"}
+    for size, status in ((settings.sessions.policy_bytes, 200), (settings.sessions.policy_bytes + 1, 400)):
+        assert s3.sts(**named, Policy=text.ljust(size)).status == status
+
+
+def test_the_retention_of_a_bucket() -> None:
+    def parse(period: str) -> object:
+        rule = f"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode>{period}</DefaultRetention></Rule>"
+        enabled = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>"
+        return object_lock.parse_configuration(xml("ObjectLockConfiguration", enabled + rule))
+
+    assert parse("<Days>36500</Days>")
+    assert parse("<Years>100</Years>")
+    for beyond in ("<Days>36501</Days>", "<Years>101</Years>", "<Days>0</Days>"):
+        with pytest.raises(S3Error):
+            parse(beyond)
+
+
+def test_the_policy_of_a_key() -> None:
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [statement]}).encode()
+    assert policies.parse_key(text + b" " * ((20 << 10) - len(text)))
+    with pytest.raises(S3Error, match="MalformedPolicy"):
+        policies.parse_key(text + b" " * ((20 << 10) + 1 - len(text)))
+
+
+def test_the_name_of_a_key_of_the_keyring(tmp_path: Path) -> None:
+    ring = Keyring(tmp_path / "keyring.json", now=lambda: "2026-01-01T00:00:00Z")
+    ring.add("k" * 256)
+    with pytest.raises(KeyringError, match="up to 256"):
+        ring.add("k" * 257)

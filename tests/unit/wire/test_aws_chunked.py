@@ -310,3 +310,16 @@ def test_what_botocore_sends_is_decoded(size):
     digests.update(payload)
     request = parse_checksum_headers({"x-amz-trailer": "x-amz-checksum-crc32"})
     verify(request, digests, source.trailers)
+
+
+def test_a_body_has_few_and_short_trailers():
+    def sent(count, size=1):
+        return b"0\r\n" + b"".join(b"x-t-%d:%s\r\n" % (n, b"v" * size) for n in range(count)) + b"\r\n"
+
+    names = [f"x-t-{number}" for number in range(20)]
+    source = decoder(sent(16), trailers=names, length=0)
+    assert everything(source) == b""
+    assert len(source.trailers) == 16
+    refused(Code.InvalidRequest, sent(17), trailers=names, length=0)
+    assert everything(decoder(sent(1, 8000), trailers=names, length=0)) == b""
+    refused(Code.InvalidRequest, sent(1, 8200), trailers=names, length=0)

@@ -52,12 +52,13 @@ def main() -> int:
     parser.add_argument("--uploads", type=int, default=500)
     parser.add_argument("--mib", type=int, default=4, help="size of each")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--dir", default=None, help="where to make the data directory")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
     size = options.mib * MIB
     etag = hashlib.md5(b"x" * size, usedforsecurity=False).hexdigest()
     with (
-        harness.scratch(None) as directory,
+        harness.scratch(options.dir) as directory,
         harness.s3lite(directory, S3LITE_WORKERS=str(options.workers)) as server,
     ):
         client = Client(Signer(server.address))

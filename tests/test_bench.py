@@ -84,6 +84,12 @@ def test_memory_of_workers(tmp_path: Path) -> None:
     assert "at most" in run("memory.py", "--gib", "0.02", "--dir", str(tmp_path))
 
 
+def test_memory_of_many_uploads(tmp_path: Path) -> None:
+    found = json.loads(run("many_uploads.py", "--uploads", "30", "--mib", "1", "--dir", str(tmp_path)))
+    assert (found["refused"], found["wrong"]) == (0, 0)
+    assert 0 < found["over_kib_each"] < 4096
+
+
 def test_one_crash(tmp_path: Path) -> None:
     output = run("crash_storm.py", "--rounds", "1", "--most-seconds", "0.5", "--dir", str(tmp_path))
     assert output.endswith("0 faults\n")

@@ -297,7 +297,7 @@ def test_of_many_addresses_only_the_allowed_are_tried(s3: S3, outer: Receiver, n
 def test_a_name_without_addresses_is_no_way_in_and_holds_up_nobody(s3: S3, names: NameServer) -> None:
     begun = time.monotonic()
     assert s3.put("/bucket/key", CONTENT, headers("http://nowhere.test/")).status == 203
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 3
 
 
 # ---------------------------------------------------------------- what an application answers

@@ -21,7 +21,7 @@ from pathlib import Path
 
 _MEMORY_MIB = 2048
 _INPUT_S = 10  # of wall clock, before an input counts as a hang
-_STARTING_S = 5.0  # of a process, until one has shown it
+_STARTING_S = 5.0  # of a process, about
 _RUNS = re.compile(r"number_of_executed_units:\s*([0-9]+)")
 _FAULT = re.compile(r"^(?: === Uncaught Python exception: ===\n(.*)|.*(ERROR: libFuzzer: .*))$", re.MULTILINE)
 
@@ -35,15 +35,13 @@ def campaign(seed: int, until: float, counts: Counter[str]) -> list[str]:
 
     names = random.Random(seed).sample(sorted(PARSERS), len(PARSERS))
     findings = []
-    starting_s = _STARTING_S
     for number, name in enumerate(names):
-        begun = time.monotonic()
-        share_s = (until - begun) / (len(names) - number) - starting_s
-        if share_s < 1:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
             counts["parsers left out, for want of time"] += 1
             continue
+        share_s = max(left_s / (len(names) - number) - _STARTING_S, 1)
         runs, finding = fuzz(name, seed, int(share_s))
-        starting_s = max(time.monotonic() - begun - int(share_s), 0.0)
         counts["inputs"] += runs
         counts["parsers"] += 1
         if finding:

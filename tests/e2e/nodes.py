@@ -44,9 +44,9 @@ class Nodes:
 class Load(threading.Thread):
     """Puts objects with new names and reads some back; remembers what was acknowledged, and what failed."""
 
-    def __init__(self, client, name):
+    def __init__(self, client, name, **more):
         super().__init__(daemon=True)
-        self.client, self.label = client, name
+        self.client, self.label, self.more = client, name, more
         self.random = random.Random(name)
         self.acknowledged: dict[str, str] = {}
         self.failures: list[str] = []
@@ -59,7 +59,7 @@ class Load(threading.Thread):
             body = self.random.randbytes(self.random.choice(SIZES))
             key = f"{self.label}/{number}"
             try:
-                self.client.put_object(Bucket="bucket", Key=key, Body=body)
+                self.client.put_object(Bucket="bucket", Key=key, Body=body, **self.more)
                 self.acknowledged[key] = hashlib.md5(body).hexdigest()
                 back = self.random.choice(list(self.acknowledged))
                 self.check(back, self.client.get_object(Bucket="bucket", Key=back)["Body"].read())
@@ -71,8 +71,9 @@ class Load(threading.Thread):
             self.failures.append(f"{key}: holds something else")
 
 
-def loads_on(clients):
-    loads = [Load(client, f"w{number}") for number, client in enumerate(clients)]
+def loads_on(clients, **more):
+    """``more`` are arguments of every put_object."""
+    loads = [Load(client, f"w{number}", **more) for number, client in enumerate(clients)]
     for load in loads:
         load.start()
     return loads

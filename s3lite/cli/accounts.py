@@ -138,7 +138,7 @@ def user_add(
 
     \b
     s3lite user add alice
-    s3lite user add 'acme$backup' --access-key AK --secret-key SK
+    s3lite user add 'acme$backup' --access-key acme-backup --secret-key "$SECRET"
     """
     with app().storage() as storage:
         now_ms = Clock().time_ms()

@@ -15,6 +15,7 @@ if _COUNTERS not in os.environ:
     )
 
 from s3lite import bootstrap
+from s3lite.gunicorn_request import Pace
 from s3lite.gunicorn_worker import Spread, Worker
 from s3lite.ids import Ids
 from s3lite.settings import SettingsError, load
@@ -30,6 +31,7 @@ workers = _settings.worker_count
 threads = _settings.threads
 worker_class = "s3lite.gunicorn_worker.Worker"
 Worker.idle_timeout_s = _settings.http.idle_timeout_s
+Pace.window_s, Pace.least = _settings.http.idle_timeout_s, _settings.http.least_body_rate
 Worker.drain_bytes = _settings.http.drain_bytes
 Worker.spread = _spread = Spread()
 

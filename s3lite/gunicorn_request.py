@@ -9,12 +9,14 @@ import io
 import re
 import socket
 import ssl
+import time
 from contextlib import suppress
 from typing import Any, ClassVar
 
 from gunicorn.http import Request
 from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, UnsupportedTransferCoding
+from gunicorn.http.unreader import SocketUnreader
 
 from s3lite.crew import Crew
 from s3lite.errors import Code, S3Error
@@ -79,6 +81,41 @@ class StrictRequest(Request):  # type: ignore[misc]  # gunicorn has no types
                 raise InvalidHeader("HOST differs from the request target's", req=self)
 
 
+class Pace:
+    """How fast a peer sends while somebody waits for it: of a peer that drips each byte would seem alive."""
+
+    least: ClassVar[int] = 0  # bytes per second; set by gunicorn_conf, as is
+    window_s: ClassVar[float] = 60.0  # the time that is looked at
+
+    def __init__(self) -> None:
+        self._waited_s = 0.0
+        self._bytes = 0
+
+    def note(self, size: int, waited_s: float) -> None:
+        """So many bytes came after so long a wait. Raises TimeoutError when that is too little."""
+        self._waited_s += waited_s
+        self._bytes += size
+        if self._waited_s < self.window_s:
+            return
+        if self._bytes < self.least * self._waited_s:
+            raise TimeoutError(f"the client sent {self._bytes} bytes in {self._waited_s:.0f} s")
+        self._waited_s, self._bytes = 0.0, 0
+
+
+class PacedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
+    """What gunicorn reads through: chunked bodies, and everything on TLS."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._pace = Pace()
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        begun_s = time.monotonic()
+        data: bytes = super().chunk(size_hint)
+        self._pace.note(len(data), time.monotonic() - begun_s)
+        return data
+
+
 class Body:
     """The body of a request as ``wsgi.input``; asks for itself where the client waits for that."""
 
@@ -86,6 +123,7 @@ class Body:
         self._body = req.body
         self._sock = sock
         self._crew = crew
+        self._pace: Pace | None = None  # of bodies that are waited for
         self.raw_headers = req.headers
         self.awaits_continue = req.version >= (1, 1) and any(
             name == "EXPECT" and value.lower() == "100-continue" for name, value in req.headers
@@ -151,10 +189,13 @@ class Body:
             if len(begun) == wanted:
                 return begun
             self._wait()
+        begun_s = time.monotonic()
         try:
             data = self._sock.recv(wanted - len(begun), socket.MSG_WAITALL)
         except BlockingIOError:
             raise TimeoutError("the client has sent nothing for too long") from None
+        self._pace = self._pace or Pace()
+        self._pace.note(len(data), time.monotonic() - begun_s)
         return begun + data if begun else data
 
     def _wait(self) -> None:

@@ -13,6 +13,7 @@ What it changes of gunicorn's threaded worker:
   piece, head and body.
 - A connection that neither sends nor takes a byte for ``http.idle_timeout_s`` ends instead of holding
   its thread for ever. The kernel keeps that time: Python's own time-outs cost a poll per call.
+- A body of which less than ``http.least_body_rate`` arrives while it is waited for ends, too.
 - What is left of a body after its request was refused is dropped while its connection closes, up to
   ``http.drain_bytes``, by the leader: peers that never send it hold no thread.
 - Header names are handed on as they were sent: metadata names may hold ``_``, which WSGI folds into
@@ -41,7 +42,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from s3lite import waiting
 from s3lite.crew import Crew
-from s3lite.gunicorn_request import HEAD_MOST, Body, StrictRequest
+from s3lite.gunicorn_request import HEAD_MOST, Body, PacedUnreader, StrictRequest
 from s3lite.times import Clock
 
 _clock = Clock()
@@ -335,6 +336,11 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.leaves_rest = False  # of a body, which may still arrive
         self._epoll = epoll
         self._drained = 0
+
+    def init(self) -> None:
+        if not self.initialized:
+            super().init()
+            self.parser.unreader = PacedUnreader(self.sock)
 
     def has_request(self) -> bool:
         """Whether the head of a request has arrived, or more than a head can be."""

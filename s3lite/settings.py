@@ -287,6 +287,9 @@ class HttpSettings:
         1000, "connections that each worker holds at once; further ones wait to be accepted"
     )
     idle_timeout_s: float = _setting(60.0, "seconds that a connection may neither send nor take a byte")
+    least_body_rate: int = _setting(
+        100, "bytes a second that a body must bring while it is waited for, over idle_timeout_s; 0: any"
+    )
     access_log: bool = _setting(True, "one JSON line per request on standard error")
 
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -409,3 +409,42 @@ def test_an_upload_that_falls_silent_is_given_up(alone: Server) -> None:
     assert 0.5 < time.monotonic() - begun < 5
     assert b"<Code>RequestTimeout</Code>" in received
     assert keys(alone) == {}
+
+
+DRIPS = {
+    "plain": plain_put,
+    "chunked": lambda server, key: (
+        head(server, "PUT", presigned(server, "bucket", key), "Transfer-Encoding: chunked"),
+        (b"1\r\nx\r\n" * (SIZE // 6))[:SIZE],
+    ),
+}
+
+
+@pytest.mark.parametrize("make", DRIPS.values(), ids=DRIPS)
+def test_an_upload_that_drips_is_given_up(alone: Server, make) -> None:
+    start, body = make(alone, "drips")
+    begun = time.monotonic()
+    with closing(connect(alone)) as sock:
+        sock.sendall(start)
+        sock.settimeout(0.2)
+        received = b""
+        for at in range(0, 90, 6):
+            sock.sendall(body[at : at + 6])
+            with suppress(TimeoutError):
+                received += sock.recv(65536)
+            if received:
+                break
+    assert 0.8 < time.monotonic() - begun < 3
+    assert b"<Code>RequestTimeout</Code>" in received
+    assert keys(alone) == {}
+
+
+def test_a_slow_upload_is_waited_for(alone: Server) -> None:
+    start, body = plain_put(alone, "slow")
+    with closing(connect(alone)) as sock:
+        sock.sendall(start)
+        for at in range(0, SIZE, SIZE // 8):
+            sock.sendall(body[at : at + SIZE // 8])
+            time.sleep(0.3)
+        assert statuses(sock.recv(65536)) == [b"200"]
+    alone.client().delete_object(Bucket="bucket", Key="slow")

@@ -1,4 +1,4 @@
-"""Accounts, their keys, buckets and their configurations as SQL: the part of `sql_write` that is theirs."""
+"""Accounts, keys, buckets, configurations and settings as SQL: the part of `sql_write` that is theirs."""
 # ruff: noqa: S608  # only the constants of this package are put together; values are always bound
 
 from __future__ import annotations
@@ -96,3 +96,12 @@ class AccountChanges(QuotaChanges):
         )
         self._note_configs(bucket_id)
         return changed > 0
+
+    # -- the installation itself
+
+    def put_setting(self, name: str, value: bytes) -> None:
+        self._session.run(
+            "INSERT INTO settings (name, value) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, self._secrets.seal(value, context=f"setting {name}")),
+        )

@@ -18,6 +18,7 @@ from s3lite.catalog.sql import Session, SqlRead
 from s3lite.catalog.sql_access_log import AccessLogChanges
 from s3lite.catalog.sql_accounts import AccountChanges
 from s3lite.catalog.sql_annotations import AnnotationChanges
+from s3lite.catalog.sql_completions import CompletionChanges
 from s3lite.catalog.sql_outbox import OutboxSql
 from s3lite.catalog.sql_pending import PendingChanges
 from s3lite.model import (
@@ -26,7 +27,6 @@ from s3lite.model import (
     BlobId,
     Bucket,
     Checksum,
-    Completion,
     Encryption,
     ObjectHead,
     ObjectLock,
@@ -76,7 +76,9 @@ INSERT INTO segments (row, {rows.SEGMENT_COLUMNS})
 SELECT CAST(? AS INTEGER), {rows.SEGMENT_COLUMNS} FROM segments WHERE row = ?"""
 
 
-class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges, AnnotationChanges):
+class SqlTx(
+    SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges, AnnotationChanges, CompletionChanges
+):
     """`Tx` on a session inside a transaction. The engine calls `settle` when ``work`` has returned."""
 
     def __init__(self, session: Session, secrets: SecretBox, time_ms: Callable[[], int]) -> None:
@@ -471,43 +473,6 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         self._session.later(_DISCARD_PARTS, (self._time_ms(), row))
         self._session.later("DELETE FROM uploads WHERE row = ?", (row,))
 
-    def put_completion(self, completion: Completion) -> None:
-        self._session.later("DELETE FROM completions WHERE upload_id = ?", (completion.upload_id,))
-        self._session.later(
-            f"INSERT INTO completions ({rows.COMPLETION_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                completion.upload_id,
-                completion.bucket_id,
-                completion.key.encode(),
-                completion.fingerprint,
-                completion.etag,
-                completion.version_id,
-                completion.size,
-                completion.completed_ms,
-                *rows.encode_checksum(completion.checksum),
-                completion.callback,
-                completion.callback_var,
-                completion.callback_access_key,
-                completion.callback_id,
-                completion.callback_state,
-                completion.callback_reply,
-                completion.callback_reply_type,
-            ),
-        )
-
-    def set_completion_callback(
-        self, upload_id: str, *, state: str, reply: bytes = b"", reply_type: str = ""
-    ) -> None:
-        self._session.run(
-            "UPDATE completions SET callback_state = ?, callback_reply = ?, callback_reply_type = ? "
-            "WHERE upload_id = ?",
-            (state, reply, reply_type, upload_id),
-        )
-
-    def forget_completions(self, *, before_ms: int) -> int:
-        return self._session.run("DELETE FROM completions WHERE completed_ms < ?", (before_ms,))
-
     # -- upkeep
 
     def forget_garbage(self, blobs: Sequence[BlobId]) -> None:
@@ -519,13 +484,6 @@ class SqlTx(SqlRead, AccountChanges, OutboxSql, PendingChanges, AccessLogChanges
         )
         self._session.run(
             "DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(?)) AND refs = 0", names
-        )
-
-    def put_setting(self, name: str, value: bytes) -> None:
-        self._session.run(
-            "INSERT INTO settings (name, value) VALUES (?, ?) "
-            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (name, self._secrets.seal(value, context=f"setting {name}")),
         )
 
     def take_lease(self, name: str, *, holder: str, ttl_s: float) -> bool:

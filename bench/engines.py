@@ -19,7 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import cycle, repeat
 from pathlib import Path
@@ -145,15 +145,25 @@ def subjects(stack: ExitStack, options: argparse.Namespace) -> dict[str, Subject
         host, port = server.address
         found[name] = Subject(f"{host}:{port}", roots, options)
         found[name].make_bucket()
-        fill(directory / name / "data", BUCKET, 0, options.keys, **settings)
+        with _timed(f"{name} filled"):
+            fill(directory / name / "data", BUCKET, 0, options.keys, **settings)
     if not storage.has_radosgw():
         print("radosgw is left out: apt install radosgw", file=sys.stderr)
         return found
     gateway = stack.enter_context(storage.radosgw(cluster))
     other = Subject(gateway.url, lambda: [*gateway.roots(), *cluster.roots()], options)
     other.make_bucket()
-    other.fill_by_requests()
+    with _timed(f"{RADOSGW} filled"):
+        other.fill_by_requests()
     return {PAIR: found[PAIR], RADOSGW: other, EMBEDDED: found[EMBEDDED]}
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    """Says what has been done, and in which time: filling takes minutes."""
+    begun = time.monotonic()
+    yield
+    print(f"{what} in {time.monotonic() - begun:.0f} s", file=sys.stderr)
 
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -45,16 +46,23 @@ def missing() -> list[str]:
 
 def _script(name: str, *arguments: str | Path, **environment: str) -> str:
     """What a script of tests/engines printed. Raises RuntimeError."""
-    done = subprocess.run(
+    process = subprocess.Popen(
         [_SCRIPTS / name, *arguments],
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
-    if done.returncode:
-        raise RuntimeError(f"{name} {arguments[0]}: {done.stderr.strip()}")
-    return done.stdout.strip()
+    try:
+        printed, problem = process.communicate()
+    except BaseException:  # what it has begun in the background would start more after its end
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if process.returncode:
+        raise RuntimeError(f"{name} {arguments[0]}: {problem.strip()}")
+    return printed.strip()
 
 
 @contextmanager

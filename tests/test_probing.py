@@ -30,6 +30,7 @@ NOT_OFFERED = {route.operation for route in ROUTES if route.handler is None}
 
 # What a fresh bucket or object does not have, by the code that the API Reference gives it.
 ABSENT = {
+    "GetObjectTorrent": "NoSuchKey",
     "GetBucketPolicy": "NoSuchBucketPolicy",
     "GetBucketCors": "NoSuchCORSConfiguration",
     "GetBucketLifecycle": "NoSuchLifecycleConfiguration",

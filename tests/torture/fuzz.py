@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import logging
 import random
 import re
 import subprocess
@@ -84,6 +85,7 @@ def main() -> None:
     with atheris.instrument_imports(include=["s3lite", "multipart"]):
         from torture.parsers import feed
 
+    logging.getLogger("s3lite").setLevel(logging.CRITICAL)
     name = sys.argv.pop(1)
     atheris.Setup(sys.argv, lambda data: feed(name, data) and None)
     atheris.Fuzz()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,14 @@ _TOKENS = st.sampled_from(
         b"[" * 60, b"${", b"*", b"+", b" ", b"\t", b"-", b"--b", b"--", b"\\", b"@", b"#", b"host: bucket.s3.test\n",
     ]
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> Iterator[None]:
+    """What is refused on purpose fills no log, and later tests hear again."""
+    logging.getLogger("s3lite").setLevel(logging.CRITICAL)
+    yield
+    logging.getLogger("s3lite").setLevel(logging.NOTSET)
 
 
 @pytest.mark.parametrize("path", _INPUTS, ids=lambda path: f"{path.parent.name}-{path.name}")

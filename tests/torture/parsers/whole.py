@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +26,6 @@ _LENGTHS = frozenset(("content-length", "transfer-encoding"))
 def server() -> Application:
     """One for the process, with two buckets. Its callbacks end at a port of loopback where nobody listens."""
     directory = tempfile.TemporaryDirectory()
-    logging.getLogger("s3lite").setLevel(logging.CRITICAL)
     app = create_app(
         replace(
             settings(Path(directory.name), durability="relaxed"),

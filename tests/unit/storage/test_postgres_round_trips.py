@@ -34,7 +34,7 @@ def counted(postgres_url, tmp_path):
 def test_small_requests_wait_for_few_answers(counted):
     client, proxy = counted
     client.put("/bucket")
-    for number in range(8):  # until every statement is prepared and every cache is warm
+    for number in range(24):  # until every statement is prepared and every cache is warm
         client.put(f"/bucket/warm{number % 2}", b"x")
         client.get(f"/bucket/warm{number % 2}")
         client.delete(f"/bucket/warm{number % 2}") if number % 3 == 0 else None

@@ -11,7 +11,7 @@ from s3lite.catalog.sql import SqlRead
 from s3lite.catalog.sql_write import SqlTx
 from s3lite.catalog.sqlite import MEMORY, SqliteCatalog
 
-WHOLE_TABLE = re.compile(r"SCAN (?!each|json_each|same_key|later_keys|held|CONSTANT)")
+WHOLE_TABLE = re.compile(r"SCAN (?!each|json_each|same_key|later_keys|held|open_ones|CONSTANT)")
 
 
 class Explained:

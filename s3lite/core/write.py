@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +49,10 @@ PARTS_AT_ONCE = 10_000
 """Parts of removed objects in one transaction, as many as one object may have: nobody else writes meanwhile."""
 _PIPELINE_FROM = 1 << 20  # below this, starting a thread costs more than it hides
 _PIPELINE_DEPTH = 3  # buffers between the reader and the hasher
+
+# Small requests get a core before hashes do: beside four large uploads on two cores their 99th percentile
+# was 20 ms without this, 11 with 5, 8 with 10 (1.8 beside nothing).
+_HASHING_NICE = 10
 
 # With every core busy hashing, a second thread per upload only adds switches (measured: four
 # uploads on two cores are as fast without), so only this many uploads hash beside their writes.
@@ -227,6 +232,10 @@ class _Hasher:
             self._pieces.put(piece)
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # elsewhere this would be about the whole process
+            thread = threading.get_native_id()
+            usual = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, max(usual, _HASHING_NICE))  # less is not allowed
         while (piece := self._pieces.get()) is not None:
             if self._fault is None:
                 try:

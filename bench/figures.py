@@ -118,6 +118,8 @@ class Figures:
         """What `put` made."""
         chosen = self._written[: int(_MOST_PER_S * seconds) + 50]
         del self._written[: len(chosen)]
+        if not chosen:
+            raise RuntimeError("there is nothing to delete: its PUTs were refused")
         done, took = self.load.run(iter([self._signer.head("DELETE", target) for target in chosen]), seconds)
         return done / took
 

@@ -368,8 +368,9 @@ class Client:
             self._connection.putheader(name, value)
         self._connection.putheader("Content-Length", str(size))
         self._connection.endheaders()
-        for piece in pieces:
-            self._connection.sock.sendall(piece)
+        with suppress(BrokenPipeError, ConnectionResetError):  # the answer says why
+            for piece in pieces:
+                self._connection.sock.sendall(piece)
         return self._answer(None)
 
     def _answer(self, sink: Callable[[memoryview], object] | None) -> Answer:

@@ -139,17 +139,17 @@ def form(
     """
     _check_target(bucket, key)
     settings = app().settings
-    reported = _callback_fields(callback_url, callback_body, callback_body_type, callback_reply, variables)
+    reported = callback_fields(callback_url, callback_body, callback_body_type, callback_reply, variables)
     if not reported or (callback_reply or settings.callback.default_reply) == "standard":
         reported["success_action_status"] = "201"  # an answer that a browser shows
     limit = settings.limits.put_bytes if max_bytes is None else max_bytes
     signed = _sign(
-        url=f"{_endpoint(endpoint)}/{bucket}",
+        url=f"{endpoint_of(endpoint)}/{bucket}",
         fixed={"bucket": bucket, "key": key, **reported},
         max_bytes=limit,
         now_s=Clock().time(),
         expires_s=expires,
-        signer=_signer(bucket, access_key, with_callback=callback_url is not None),
+        signer=signer_of(bucket, access_key, with_callback=callback_url is not None),
         region=settings.region if version == "v4" else None,
     )
     facts = {
@@ -183,7 +183,7 @@ def _stays_as_it_is(value: str) -> bool:
     return "\n" not in value and "\r" not in value
 
 
-def _callback_fields(
+def callback_fields(
     url: str | None, body: str | None, body_type: str, reply: str | None, variables: tuple[str, ...]
 ) -> dict[str, str]:
     """The form's fields ``callback`` and ``x:…``, checked as the server will check them."""
@@ -215,7 +215,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _endpoint(given: str | None) -> str:
+def endpoint_of(given: str | None) -> str:
     if given is None:
         host, _, port = app().settings.bind.rpartition(":")
         return f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"  # noqa: S104
@@ -228,7 +228,7 @@ def _endpoint(given: str | None) -> str:
 # ---------------------------------------------------------------- signing
 
 
-def _signer(bucket: str, access_key: str | None, *, with_callback: bool) -> AccessKey:
+def signer_of(bucket: str, access_key: str | None, *, with_callback: bool) -> AccessKey:
     """The key to sign with, which the server will accept for this form."""
     with app().storage() as storage, storage.catalog.read() as tx:
         signer = tx.access_key(access_key) if access_key else storage.root

@@ -23,6 +23,7 @@ from s3lite.cli.migrate import migrate
 from s3lite.cli.serve import serve
 from s3lite.cli.sessions import session
 from s3lite.cli.upkeep import check, sweep
+from s3lite.cli.upload import upload
 from s3lite.settings import SettingsError
 
 
@@ -59,6 +60,7 @@ def cli() -> None:
     s3lite check --deep                    prove every object against its ETag
     s3lite callback listen                 see callbacks arrive, and whether they verify
     s3lite form --bucket b --key 'in/${filename}' > upload.html
+    s3lite upload cat.jpg s3://b/in/       a file to the running server, with a callback if wanted
 
     Results go to standard output (as JSON with --json), everything else to standard error. Exit
     codes: 0 done, 1 refused or faults found, 2 could not run (usage, settings, storage).
@@ -67,7 +69,7 @@ def cli() -> None:
 
 key.add_command(key_policy)
 for command in (
-    serve, user, key, session, bucket, keyring, check, sweep, backup, restore, migrate, callback, form, doctor,
-    explain_signature, completion,
+    serve, user, key, session, bucket, keyring, check, sweep, backup, restore, migrate, callback, form, upload,
+    doctor, explain_signature, completion,
 ):  # fmt: skip
     cli.add_command(command)

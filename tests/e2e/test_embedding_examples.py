@@ -108,8 +108,14 @@ def test_the_bare_hosts_users_keep_to_their_keys_and_sizes(settings: Settings) -
         assert requests.get(f"{base}/", timeout=10).text == "1 uploads\n"
 
 
-def test_djangos_users_need_no_signature(settings: Settings) -> None:
+def test_djangos_users_need_no_signature_and_a_signal_tells_of_uploads(settings: Settings) -> None:
     app = example("django", settings)
+    told: list[tuple[str, int, str]] = []
+
+    def hear(event: Any, **_: object) -> None:
+        told.append((event["key"], event["size"], event["account_id"]))
+
+    importlib.import_module("embed_django").uploaded.connect(hear)
     storage = app.mounts["/storage"]
     storage.services.store.catalog.write(lambda tx: tx.put_account(Account("7", "Seven")))
     session = SessionStore()
@@ -121,3 +127,4 @@ def test_djangos_users_need_no_signature(settings: Settings) -> None:
         assert requests.put(url, cookies=cookies, timeout=10).status_code == 200
         assert requests.put(url + "/k", b"data", cookies=cookies, timeout=10).status_code == 200
         assert requests.put(url + "/k", b"data", timeout=10).status_code == 403
+    assert told == [("k", 4, "7")]

@@ -86,7 +86,9 @@ def test_a_terminal_gets_a_bar_and_standard_output_stays_clean(filled, run, term
 # ---------------------------------------------------------------- faults
 
 
-@pytest.mark.parametrize("command", ["backup {0}", "restore {1}", "keyring rotate payroll"])
+@pytest.mark.parametrize(
+    "command", ["backup {0}", "restore {1}", "keyring rotate payroll", "migrate --to-blobs-url file://{0}"]
+)
 def test_other_long_work_shows_a_bar_as_well(filled, run, environment, terminal, tmp_path, command):
     run("keyring", "add", "payroll")
     run("backup", str(tmp_path / "earlier"))

@@ -158,8 +158,10 @@ def main() -> int:
     with harness.scratch(options.dir) as directory:
         found = compared(options, directory)
         found["growth"] = growth.measure(directory, seconds=options.seconds, keys=options.grow_to)
-        found["tail"] = tail.measure(directory, big=options.big * 16, keys=options.grow_to)
-        found["connections"] = connections.measure(directory)
+        found["tail"] = tail.measure(
+            directory, big=options.big * 16, keys=options.grow_to, seconds=4 * options.seconds
+        )
+        found["connections"] = connections.measure(directory, seconds=2 * options.seconds)
     text = json.dumps(found, indent=1) + "\n"
     for path in (options.out / "figures.json", options.json):
         if path:

@@ -166,6 +166,9 @@ def test_a_damaged_annotation_is_refused(app: Application, settings: Settings, s
     s3.put(path, text)
     assert s3.get(path).body == text
     with app.services.store.catalog.read() as tx:
-        blob = tx.annotations(tx.current_version(1, "key").row)[0].blob
+        found = tx.bucket_and_current("bucket", "key")
+        assert found
+        assert found[1]
+        blob = tx.annotations(found[1].row)[0].blob
     flip(app, settings, blob, 5)
     assert s3.get(path).code == "InternalError"
